@@ -1,0 +1,25 @@
+"""One script per question, the engine that trains them, and the index the command line reads."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from experiments.engine.experiment import Experiment
+
+
+class Entry(NamedTuple):
+    """An experiment without the cost of importing it: one line, and how to get it."""
+
+    summary: str
+    load: Callable[[], "Experiment"]
+
+
+def _mlp() -> "Experiment":
+    from experiments.mlp import EXPERIMENT
+
+    return EXPERIMENT
+
+
+EXPERIMENTS = {
+    "mlp": Entry("multilayer perceptrons, from the linear classifier up", _mlp),
+}

@@ -1,0 +1,232 @@
+"""What every classifier shares: batches from shuffled rows, the loss, exact evaluation.
+
+An experiment's config composes `Data`, `Optimizer` and `Objective` as its fields `data`,
+`optimizer` and `objective`; the functions below are then its pieces.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments import data as datasets
+from experiments.data import preprocess, split
+from experiments.data.dataset import Dataset, Spec
+from experiments.engine.errors import UsageError
+from experiments.engine.experiment import Data, Tree
+from experiments.engine.statistics import Metric
+from experiments.optimizers import check_optimizer, make_optimizer
+from nets import losses
+from nets.regularizers import concentration, elastic, max_norm
+
+EVALUATION_ROWS = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What is minimised.
+
+    Attributes:
+        loss: cross_entropy; hinge (Weston-Watkins), crammer_singer or squared_hinge
+            (one-vs-rest); sigmoid (one-vs-rest cross-entropy) or squared_error.
+        hinge_margin: margin of the hinge losses.
+        label_smoothing: of cross_entropy.
+        l1: strength of sum |w| over all kernels; with l2, the elastic penalty.
+        l2: strength of sum w^2 over all kernels.
+        max_norm: largest norm of a unit's incoming weights, enforced after every step.
+    """
+
+    loss: Literal[
+        "cross_entropy", "hinge", "crammer_singer", "squared_hinge", "sigmoid", "squared_error"
+    ] = "cross_entropy"
+    hinge_margin: float = 1.0
+    label_smoothing: float = 0.0
+    l1: float | None = None
+    l2: float | None = None
+    max_norm: float | None = None
+
+
+def example_loss(config: Objective) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """The loss as (logits [B, K], labels [B]) -> [B]."""
+    match config.loss:
+        case "hinge":
+            return functools.partial(losses.multiclass_hinge, margin=config.hinge_margin)
+        case "crammer_singer":
+            return functools.partial(losses.crammer_singer_hinge, margin=config.hinge_margin)
+        case "squared_hinge":
+            return functools.partial(losses.one_vs_rest_squared_hinge, margin=config.hinge_margin)
+        case "sigmoid":
+            return losses.sigmoid_cross_entropy
+        case "squared_error":
+            return losses.one_hot_squared_error
+        case _:
+            smoothing = config.label_smoothing
+            return functools.partial(losses.softmax_cross_entropy, label_smoothing=smoothing)
+
+
+def metrics(config: Any, spec: Spec) -> tuple[Metric, ...]:
+    """Accuracy (primary) and the mean loss."""
+    del config
+    accuracy = Metric("accuracy", chance=1 / spec.classes)
+    return accuracy, Metric("loss", higher_is_better=False)
+
+
+@functools.lru_cache(maxsize=8)
+def _load(data: split.Data, manual_dir: str | None) -> Dataset:
+    return split.select(
+        data, datasets.load(data.dataset, data_file=data.data_file, manual_dir=manual_dir)
+    )
+
+
+def load(config: Any, manual_dir: str | None) -> Dataset:
+    """The data set of a config, kept for the next cell that asks for it."""
+    data = config.data
+    chosen = split.Data(
+        dataset=data.dataset, data_file=data.data_file, binary=data.binary, permute=data.permute
+    )
+    return _load(chosen, manual_dir)
+
+
+def check(config: Any, spec: Spec) -> None:
+    """Refuses values that cannot train. Raises `UsageError`."""
+    split.check(config.data, spec)
+    left = spec.train_rows - round(config.data.validation * spec.train_rows)
+    check_optimizer(config.optimizer, config.data.train_size or left)
+    objective = config.objective
+    strengths = {"--l1": objective.l1, "--l2": objective.l2, "--max-norm": objective.max_norm}
+    for flag, value in strengths.items():
+        if value is not None and not 0 <= value < float("inf"):
+            raise UsageError(f"{flag} {value}: must not be negative")
+    if objective.max_norm == 0:
+        raise UsageError("--max-norm 0: must be positive; none switches it off")
+    if not 0 < objective.hinge_margin < float("inf"):
+        raise UsageError(f"--hinge-margin {objective.hinge_margin}: must be positive")
+    if not 0 <= objective.label_smoothing < 1:
+        raise UsageError(
+            f"--label-smoothing {objective.label_smoothing}: must be at least 0 and below 1"
+        )
+
+
+def prepare(config: Any, dataset: Dataset, streams: Any) -> dict[str, Any]:
+    """A replica's training and validation rows, labels and preprocessing statistics."""
+    return split.prepare(config.data, dataset, streams)
+
+
+def sample_input(config: Any, spec: Spec) -> jax.Array:
+    """Zeros [1, *shape]."""
+    del config
+    return jnp.zeros((1, *spec.shape))
+
+
+def optimizer(config: Any, total_steps: int) -> optax.GradientTransformation:
+    """The config's optimizer, with the max-norm projection last."""
+    limit = config.objective.max_norm
+    last = () if limit is None else (max_norm(limit),)
+    return make_optimizer(config.optimizer, total_steps, *last)
+
+
+def epoch_inputs(config: Any, data: Data, key: jax.Array) -> jax.Array:
+    """Shuffled positions among the replica's training rows, int32 [steps, batch].
+
+    What does not fill a last batch is left out of this epoch; another part is in the next.
+    """
+    rows, batch = data.own["train_rows"].shape[0], config.optimizer.batch_size
+    steps = rows // batch
+    order = jax.random.permutation(key, jnp.arange(rows, dtype=jnp.int32))
+    return order[: steps * batch].reshape(steps, batch)
+
+
+def make_batch(config: Any, data: Data, x: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
+    """Gathers and preprocesses one batch: "x" [B, *shape], "y" [B]."""
+    del config, key
+    own = data.own
+    inputs = data.splits["train"]["x"][own["train_rows"][x]]
+    return {"x": preprocess.apply(own["stats"], inputs), "y": own["labels"][x]}
+
+
+def loss_fn(
+    config: Any, net: Any, params: Tree, model_state: Tree, batch: Tree, key: jax.Array
+) -> tuple[jax.Array, tuple[Tree, dict[str, jax.Array]]]:
+    """Mean loss of a batch plus the weight penalty; metrics without the penalty."""
+    logits, model_state = net.apply(
+        {"params": params, **model_state}, batch["x"], train=True, rngs={"dropout": key},
+        mutable=list(model_state),
+    )  # fmt: skip
+    objective = config.objective
+    loss = jnp.mean(example_loss(objective)(logits, batch["y"]))
+    right = jnp.mean(jnp.argmax(logits, axis=-1) == batch["y"])
+    measured = {"accuracy": right, "loss": loss}
+    if objective.l1 is not None or objective.l2 is not None:
+        loss = loss + elastic(params, objective.l1 or 0.0, objective.l2 or 0.0)
+    return loss, (model_state, measured)
+
+
+def evaluate(
+    config: Any, net: Any, params: Tree, model_state: Tree, data: Data, split: str
+) -> tuple[dict[str, jax.Array], jax.Array]:
+    """Exact mean accuracy and loss over a split, and which examples were right.
+
+    "train" and "validation" are the replica's own rows of the training file; training labels
+    are those it trained on, noise included.
+    """
+    source = data.splits["test" if split == "test" else "train"]
+    if split == "test":
+        rows = jnp.arange(source["y"].shape[0], dtype=jnp.int32)
+    else:
+        rows = data.own[f"{split}_rows"]
+    labels = data.own["labels"] if split == "train" else source["y"][rows]
+    count = rows.shape[0]
+    loss = example_loss(config.objective)
+
+    def chunk(inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        rows, labels = inputs
+        x = preprocess.apply(data.own["stats"], source["x"][rows])
+        logits = net.apply({"params": params, **model_state}, x, train=False)
+        return jnp.argmax(logits, axis=-1) == labels, loss(logits, labels)
+
+    chunks = -(-count // EVALUATION_ROWS)
+    size = -(-count // chunks)
+    padded = [jnp.pad(a, (0, chunks * size - count)).reshape(chunks, size) for a in (rows, labels)]
+    right, lost = (leaf.reshape(-1)[:count] for leaf in jax.lax.map(chunk, tuple(padded)))
+    return {"accuracy": jnp.mean(right), "loss": jnp.mean(lost)}, right
+
+
+def measure(
+    config: Any, net: Any, params: Tree, model_state: Tree, data: Data
+) -> dict[str, jax.Array]:
+    """What the final net is like beside its scores.
+
+    `weight_...`: how concentrated the weights are. `curvature`: how far the net is from affine,
+    |f((a+b)/2) - (f(a)+f(b))/2| / |f(a) - f(b)| over pairs of test examples; 0 for an affine map.
+    """
+    del config
+    x = preprocess.apply(data.own["stats"], data.splits["test"]["x"][:200])
+    a, b = x[: x.shape[0] // 2], x[x.shape[0] // 2 : x.shape[0] // 2 * 2]
+
+    def f(x: jax.Array) -> jax.Array:
+        return net.apply({"params": params, **model_state}, x, train=False)
+
+    fa, fb = f(a), f(b)
+    bend = jnp.linalg.norm(f((a + b) / 2) - (fa + fb) / 2)
+    curvature = bend / jnp.maximum(jnp.linalg.norm(fa - fb), 1e-30)
+    concentrated = {f"weight_{name}": value for name, value in concentration(params).items()}
+    return {"curvature": curvature, **concentrated}
+
+
+def linear_templates(config: Any, params: Tree, spec: Spec) -> dict[str, np.ndarray]:
+    """The class templates of a linear classifier as images, one per class; none of a deeper net."""
+    del config
+    kernels = [
+        leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+        if jax.tree_util.keystr(path[-1:], simple=True) == "kernel"
+    ]  # fmt: skip
+    if len(kernels) != 1:
+        return {}
+    shape = spec.shape if len(spec.shape) > 1 else (1, *spec.shape)
+    columns = np.asarray(kernels[0]).T
+    return {f"template_{k}": column.reshape(shape) for k, column in enumerate(columns)}

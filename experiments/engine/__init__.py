@@ -1,0 +1,31 @@
+"""The engine: from a config class and pure functions to a study that is answered with statistics.
+
+`run_study(EXPERIMENT, ...)` from Python, `main(EXPERIMENT)` at the end of a script of one's own.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from experiments.engine.experiment import Experiment
+    from experiments.engine.run import run_study as run_study
+    from experiments.engine.run import train_study as train_study
+
+
+def main(experiment: "Experiment") -> None:
+    """Gives a script every command for its own experiment: `python mine.py study --vary ...`."""
+    import sys
+
+    from experiments import Entry
+    from experiments.engine.cli import main as command_line
+
+    entries = {experiment.name: Entry(experiment.summary, lambda: experiment)}
+    sys.exit(command_line(entries, sys.argv[1:], prog=sys.argv[0], only=experiment.name))
+
+
+def __getattr__(name: str) -> Any:
+    """`run_study` and `train_study` import JAX, so they come when asked for."""
+    if name in ("run_study", "train_study"):
+        from experiments.engine import run
+
+        return {"run_study": run.run_study, "train_study": run.train_study}[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,59 @@
+"""JAX set up for studies: one virtual device per CPU core, the compile cache, the replica mesh."""
+
+import contextlib
+import os
+import pathlib
+import platform
+import zlib
+from typing import Any
+
+import jax
+import numpy as np
+
+AXIS = "replica"
+
+
+def setup() -> None:
+    """Settings that must precede the first use of a device; later calls change nothing.
+
+    One virtual device per core, so that lanes of small nets fill all of them; the persistent
+    compile cache without a threshold, per user, version and instruction set. JAX's own variables
+    (`JAX_NUM_CPU_DEVICES`, `JAX_COMPILATION_CACHE_DIR`) win where they are set.
+    """
+    if "JAX_NUM_CPU_DEVICES" not in os.environ:
+        with contextlib.suppress(RuntimeError):  # a device was used before: keep what there is
+            jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+    config: Any = jax.config
+    if not config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(_cache_folder()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _cache_folder() -> pathlib.Path:
+    root = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    tag = zlib.crc32(instruction_set().encode())
+    return pathlib.Path(root) / "ablax" / f"xla-{jax.__version__}-{tag:08x}"
+
+
+def instruction_set() -> str:
+    """The processor's instruction-set flags: bits are promised on equal ones only."""
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return " ".join([platform.machine(), *sorted(flags.partition(":")[2].split())])
+
+
+def memory_bytes() -> int:
+    """Memory of one device; of the whole machine where the devices are CPU cores."""
+    device = jax.devices()[0]
+    if device.platform == "cpu":
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return (device.memory_stats() or {}).get("bytes_limit", 8 << 30)
+
+
+def replica_mesh(devices: int) -> jax.sharding.Mesh:
+    """A mesh of the first `devices` devices along the replica axis."""
+    return jax.sharding.Mesh(np.array(jax.devices()[:devices]), (AXIS,))

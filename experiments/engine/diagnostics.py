@@ -1,0 +1,64 @@
+"""What happens inside a net while it trains: per layer, gradients, activations, dead units.
+
+The nets tell: every `nets.activations.Nonlinearity` sows the mean and spread of its output and
+its saturated and dead fractions when the collection "diagnostics" is mutable. Gradient norms are
+those of each layer's weights. Verdicts compare the first weight layer with the last hidden one.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from experiments.engine.experiment import Data, Tree
+from experiments.engine.step import Replica, State, Trainer
+from nets.regularizers import kernels
+
+VANISHING, EXPLODING = 1e-3, 1e3
+SATURATED, DEAD = 0.5, 0.5
+
+
+def diagnose(trainer: Trainer, state: State, replica: Replica, data: Data, xs: Tree) -> Tree:
+    """Per layer quantities of one training batch (the first of `xs`), without updating.
+
+    Returns:
+        {"gradient": {layer: norm of the loss gradient with respect to the layer's weights, over
+        the square root of their number}, "activation": {layer: {"mean", "sd", "saturated",
+        "dead"}}}; float32 scalars.
+    """
+    model = trainer.model(replica)
+    key = jax.random.key(0)
+    x = jax.tree.map(lambda leaf: leaf[0], xs)
+    batch = trainer.experiment.make_batch(model.config, data, x, key)
+
+    def loss_fn(params: Tree) -> Any:
+        variables = {**state.model_state, "diagnostics": {}}
+        loss, (collections, _) = trainer.experiment.loss_fn(
+            model.config, model.net, params, variables, batch, key
+        )
+        return loss, collections.get("diagnostics", {})
+
+    (_, sown), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    gradient = {
+        _layer(path): jnp.sqrt(jnp.mean(jnp.square(leaf.astype(jnp.float32))))
+        for path, leaf in jax.tree_util.tree_leaves_with_path(grads)
+        if kernels(path, leaf)
+    }
+    return {"gradient": gradient, "activation": _flatten(sown)}
+
+
+def _layer(path: Sequence[Any]) -> str:
+    return "/".join(str(getattr(part, "key", part)) for part in path[:-1])
+
+
+def _flatten(sown: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Sown trees by the name of the module that sowed them."""
+    if any(name in sown for name in ("mean", "sd")):
+        return {"/".join(path[:-1]) or "net": dict(sown)}
+    flat: dict[str, Any] = {}
+    for name, value in sown.items():
+        inner = value[-1] if isinstance(value, tuple) else value
+        if isinstance(inner, Mapping):
+            flat |= _flatten(inner, (*path, name))
+    return flat

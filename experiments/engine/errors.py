@@ -1,0 +1,17 @@
+"""Mistakes a user can mend; the command line prints their text and exits with their code."""
+
+
+class AblaxError(Exception):
+    code = 1
+
+
+class UsageError(AblaxError):
+    """A wrong name, value or folder (exit code 2)."""
+
+    code = 2
+
+
+class DataMissingError(AblaxError):
+    """A data set is missing or damaged (exit code 3)."""
+
+    code = 3

@@ -1,0 +1,73 @@
+"""What an experiment is: one frozen config and a few pure functions of it."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from experiments.data.dataset import Dataset, Spec
+from experiments.engine.statistics import Metric
+
+Tree = Any
+
+
+class Data(NamedTuple):
+    """What the compiled functions see of a data set.
+
+    Attributes:
+        splits: the data set's arrays on the device, `splits["train"]["x"]`; one copy for all.
+        own: the arrays `prepare` made for this replica (its rows, labels, statistics).
+    """
+
+    splits: Mapping[str, Mapping[str, jax.Array]]
+    own: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A task with a config class. All functions are pure; those marked (traced) run inside jit,
+    where the config's float fields hold tracers.
+
+    Attributes:
+        name: what the command line and the study folder call it.
+        summary: one line for `list`.
+        config: the default config (a frozen dataclass; see `engine.config`).
+        metrics: (config, spec) -> what `evaluate` measures; the first is the primary metric.
+        load: (config, manual_dir) -> the data set, on the host.
+        check: (config, spec) -> None; raises `UsageError` for a value that cannot work.
+        prepare: (config, dataset, streams) -> one replica's own arrays, on the host;
+            `streams(name)` is a fresh NumPy generator of the replica's seed.
+        make_net: (config, spec) -> a Linen module. (traced)
+        sample_input: (config, spec) -> an input for the module's `init`, batch of one.
+        make_optimizer: (config, total_steps) -> an optax transformation. (traced)
+        epoch_inputs: (config, data, key) -> a tree whose leading axis is the epoch's steps:
+            shuffled indices, window offsets, ... (traced)
+        make_batch: (config, data, x, key) -> the batch of one step: gather, augment. (traced)
+        loss_fn: (config, net, params, model_state, batch, key)
+            -> loss, (model_state, metrics). (traced)
+        evaluate: (config, net, params, model_state, data, split) -> (metrics, correct), exact
+            over the whole split ("train", "validation", "test"); `correct` is bool per example
+            or None where that has no meaning. (traced)
+        measure: (config, net, params, model_state, data) -> further numbers of the final net,
+            reported beside the metrics. (traced)
+        pictures: (config, params, spec) -> name -> image array, kept beside the results.
+    """
+
+    name: str
+    summary: str
+    config: Any
+    metrics: Callable[[Any, Spec], tuple[Metric, ...]]
+    load: Callable[[Any, str | None], Dataset]
+    check: Callable[[Any, Spec], None]
+    prepare: Callable[[Any, Dataset, Callable[[str], np.random.Generator]], dict[str, Any]]
+    make_net: Callable[[Any, Spec], Any]
+    sample_input: Callable[[Any, Spec], jax.Array]
+    make_optimizer: Callable[[Any, int], Any]
+    epoch_inputs: Callable[[Any, Data, jax.Array], Tree]
+    make_batch: Callable[[Any, Data, Tree, jax.Array], Tree]
+    loss_fn: Callable[..., tuple[jax.Array, tuple[Tree, dict[str, jax.Array]]]]
+    evaluate: Callable[..., tuple[dict[str, jax.Array], jax.Array | None]]
+    measure: Callable[..., dict[str, jax.Array]] | None = None
+    pictures: Callable[[Any, Tree, Spec], dict[str, np.ndarray]] | None = None

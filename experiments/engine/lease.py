@@ -1,0 +1,91 @@
+"""One process per study folder: a lease file with a heartbeat, also over a network file system."""
+
+import contextlib
+import json
+import os
+import pathlib
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+
+from experiments.engine.errors import UsageError
+
+BEAT_SECONDS = 5.0
+STALE_SECONDS = 60.0
+
+
+@contextlib.contextmanager
+def lease(folder: pathlib.Path) -> Iterator[None]:
+    """Holds the folder while the block runs.
+
+    The file is made atomically and rewritten every few seconds. It counts as abandoned when it
+    has not been rewritten for a minute, or when its process on this machine is gone.
+
+    Raises:
+        UsageError: another process holds the folder.
+    """
+    path = folder / "lease.json"
+    mine = {"host": socket.gethostname(), "pid": os.getpid(), "token": uuid.uuid4().hex}
+    _take(path, mine)
+    stop = threading.Event()
+    beat = threading.Thread(target=_beat, args=(path, mine, stop), daemon=True)
+    beat.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        beat.join()
+        if _read(path) == mine:
+            path.unlink(missing_ok=True)
+
+
+def _take(path: pathlib.Path, mine: dict[str, object]) -> None:
+    fresh = path.with_name(f"{path.name}.{mine['token']}")
+    fresh.write_text(json.dumps(mine))
+    try:
+        for _ in range(2):
+            with contextlib.suppress(FileExistsError):
+                os.link(fresh, path)
+                return
+            holder = _read(path)
+            if not _abandoned(path, holder):
+                who = f"process {holder.get('pid')} on {holder.get('host')}"
+                raise UsageError(
+                    f"{path.parent} is in use by {who}; wait for it, or choose another --out"
+                )
+            path.unlink(missing_ok=True)
+        raise UsageError(f"{path.parent} was taken by another process just now; try again")
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _read(path: pathlib.Path) -> dict[str, object]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _abandoned(path: pathlib.Path, holder: dict[str, object]) -> bool:
+    try:
+        age = time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return True
+    if holder.get("host") != socket.gethostname():
+        return age > STALE_SECONDS
+    try:
+        os.kill(int(str(holder["pid"])), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return age > STALE_SECONDS
+
+
+def _beat(path: pathlib.Path, mine: dict[str, object], stop: threading.Event) -> None:
+    while not stop.wait(BEAT_SECONDS):
+        if _read(path) == mine:
+            with contextlib.suppress(OSError):
+                os.utime(path)

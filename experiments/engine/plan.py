@@ -1,0 +1,170 @@
+"""How a program's replicas are laid over time, lanes and devices.
+
+A deterministic function of the program's cost, the device kind and its memory; it is printed,
+can be overridden, and is recorded. Lanes and devices fix the compiled shapes and therefore the
+bits of a result; steps per call only cut time, and change none.
+"""
+
+import dataclasses
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from experiments.engine.devices import memory_bytes
+from experiments.engine.experiment import Data
+from experiments.engine.program import Layout
+from experiments.engine.step import Replica, Trainer
+
+MEMORY_SHARE = 0.6
+"""The part of a device's memory that a program's lanes may take."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceKind:
+    """What the plan assumes of a kind of device.
+
+    Attributes:
+        flops: a low guess of its sustained rate, FLOP/s: keeps calls under two seconds.
+        flops_per_step: work below which a step does not fill the device, FLOP; lanes are added
+            until they do.
+        most_lanes: lanes per device beyond which nothing was gained when measured.
+    """
+
+    flops: float
+    flops_per_step: float
+    most_lanes: int
+
+
+KINDS = {
+    "cpu": DeviceKind(flops=5e9, flops_per_step=3e7, most_lanes=16),
+    "gpu": DeviceKind(flops=2e12, flops_per_step=2e11, most_lanes=512),
+    "tpu": DeviceKind(flops=5e12, flops_per_step=2e11, most_lanes=512),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What one replica of a program asks for.
+
+    Attributes:
+        flops_per_step: of one update by XLA's count before optimisation.
+        bytes_per_lane: its state (twice: old and new) and its own data arrays.
+    """
+
+    flops_per_step: float
+    bytes_per_lane: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The layout of one program, and how many steps one call runs."""
+
+    layout: Layout
+    steps_per_call: int
+
+    def __str__(self) -> str:
+        lanes, devices = self.layout.lanes, self.layout.devices
+        return (
+            f"{lanes} lane{'s' * (lanes > 1)} over {devices} device{'s' * (devices > 1)}, "
+            f"at most {self.steps_per_call} steps a call"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Override:
+    """What the user fixed; None leaves it to the plan.
+
+    Attributes:
+        lanes: replicas side by side, over all devices.
+        devices: devices used.
+        steps_per_call: most steps of one call.
+        measure: time alternatives first and take the fastest.
+    """
+
+    lanes: int | None = None
+    devices: int | None = None
+    steps_per_call: int | None = None
+    measure: bool = False
+
+
+def estimate(trainer: Trainer, replica: Replica, data: Data) -> Cost:
+    """Counts one update without compiling it. `replica` and `data.own` are of one replica."""
+    state = jax.eval_shape(trainer.init, replica)
+    zero = jax.ShapeDtypeStruct((), jnp.int32)
+    xs = jax.eval_shape(trainer.epoch_inputs, replica, data, zero)
+    lowered = jax.jit(trainer.first_step).lower(state, replica, data, xs)
+    counted = lowered.cost_analysis() or {}
+    arrays = [*jax.tree.leaves(state) * 2, *jax.tree.leaves(data.own), *jax.tree.leaves(xs)]
+    size = sum(math.prod(leaf.shape) * _itemsize(leaf.dtype) for leaf in arrays)
+    return Cost(float(counted.get("flops", 0.0)), size)
+
+
+def _itemsize(dtype) -> int:
+    return 8 if jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key) else jnp.dtype(dtype).itemsize
+
+
+def make_plan(
+    cost: Cost,
+    batches: Sequence[int],
+    override: Override = Override(),
+    *,
+    platform: str = "",
+    device_count: int = 0,
+    memory: int = 0,
+) -> Plan:
+    """Chooses lanes, devices and steps per call.
+
+    Args:
+        batches: how many replicas train together in each phase (tuning, reporting).
+        platform, device_count, memory: of the machine, unless given.
+    """
+    kind = KINDS.get(platform or jax.default_backend(), KINDS["gpu"])
+    most = max(batches)
+    devices = min(override.devices or device_count or jax.device_count(), most)
+    fit = int(MEMORY_SHARE * (memory or memory_bytes()) / max(cost.bytes_per_lane, 1))
+    if (platform or jax.default_backend()) == "cpu":
+        fit //= devices
+    filled = math.ceil(kind.flops_per_step / max(cost.flops_per_step, 1.0))
+    per_device = max(1, min(filled, kind.most_lanes, fit, math.ceil(most / devices)))
+    choices = range(max(1, math.ceil(per_device / 2)), per_device + 1)
+    padded = {n: sum(math.ceil(r / (n * devices)) * n for r in batches) for n in choices}
+    best = min(choices, key=lambda n: (padded[n], -n))
+    lanes = override.lanes or best * devices
+    devices = math.gcd(lanes, devices)
+    work = cost.flops_per_step * lanes / devices
+    steps = override.steps_per_call or max(1, int(kind.flops / max(work, 1.0)))
+    return Plan(Layout(lanes, devices), steps)
+
+
+def alternatives(plan: Plan, most: int) -> list[Layout]:
+    """Layouts `--plan measure` times: more and fewer lanes, on one device and on all."""
+    every = jax.device_count()
+    lanes = {plan.layout.lanes // 4, plan.layout.lanes // 2, plan.layout.lanes}
+    lanes |= {plan.layout.lanes * 2, every}
+    found = {
+        Layout(n, devices)
+        for devices in {1, every}
+        for n in lanes
+        if n >= devices and n % devices == 0 and n <= max(most, every)
+    }
+    return sorted(found, key=lambda layout: (layout.devices, layout.lanes))
+
+
+def time_calls(call: Callable[[], object], seconds: float = 1.0) -> float:
+    """Median seconds of a call after one to warm up, repeated for about `seconds`."""
+    jax.block_until_ready(call())
+    times: list[float] = []
+    while sum(times) < seconds or len(times) < 3:
+        start = time.perf_counter()
+        jax.block_until_ready(call())
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def fastest(rates: Iterable[tuple[float, Layout]]) -> Layout:
+    """The layout with the most replica-steps per second."""
+    return max(rates, key=lambda pair: pair[0])[1]

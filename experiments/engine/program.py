@@ -1,0 +1,194 @@
+"""One compiled program: the functions of a `Trainer`, batched over lanes and laid over devices."""
+
+import collections
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from experiments.engine.devices import AXIS, replica_mesh
+from experiments.engine.diagnostics import diagnose
+from experiments.engine.experiment import Data, Tree
+from experiments.engine.step import Replica, Trainer
+
+LANES, SHARED = PartitionSpec(AXIS), PartitionSpec()
+SCALAR = jax.ShapeDtypeStruct((), jnp.int32)
+FINAL_SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Shapes a program is compiled for.
+
+    Attributes:
+        lanes: replicas trained side by side, over all devices; a multiple of `devices`.
+        devices: how many devices share them.
+    """
+
+    lanes: int
+    devices: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """The compiled functions of one program; arguments carry a leading axis of lanes.
+
+    Attributes:
+        layout: the shapes compiled for.
+        steps_per_epoch: steps in one epoch.
+        traces: function name -> how often it was traced (1 each).
+        memory_bytes: peak memory of the training call by XLA's own account, all lanes.
+        init: (replica, data) -> state
+        order: (replica, data, epoch) -> xs
+        train: (state, replica, data, xs, start, stop) -> state, sums; the state is donated
+        validate: (state, replica, data) -> validation metrics
+        finish: (state, replica, data) -> (split -> metrics), bool per test example
+        diagnose: (state, replica, data, xs) -> layer -> quantities, on the epoch's first batch;
+            None unless asked for
+    """
+
+    layout: Layout
+    steps_per_epoch: int
+    traces: dict[str, int]
+    memory_bytes: int
+    init: Callable[..., Any]
+    order: Callable[..., Any]
+    train: Callable[..., Any]
+    validate: Callable[..., Any]
+    finish: Callable[..., Any]
+    diagnose: Callable[..., Any] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiler:
+    """Compiles functions of one replica for all lanes, and counts their traces.
+
+    Arguments are of three kinds: per lane, the data set (`Data`: shared splits, own arrays per
+    lane), and scalars shared by all lanes.
+    """
+
+    layout: Layout
+    traces: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+
+    def __call__(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        *args: Tree,
+        donate: tuple[int, ...] = (),
+        one_by_one: bool = False,
+    ) -> tuple[Any, Tree]:
+        """The compiled function, and the shapes it returns.
+
+        Args:
+            args: shapes of its arguments, `[lanes, ...]` where they are per lane.
+            one_by_one: run the lanes one after another, which compiles faster.
+        """
+
+        def counted(*arguments: Any) -> Any:
+            self.traces[name] += 1
+            return function(*arguments)
+
+        mesh = replica_mesh(self.layout.devices)
+        specs = tuple(_spec(arg) for arg in args)
+        if one_by_one:
+            lanes = lambda *args: jax.lax.map(lambda one: counted(*one), args)  # noqa: E731
+        else:
+            lanes = jax.vmap(counted, in_axes=[_axes(arg) for arg in args])
+        mapped = jax.shard_map(lanes, mesh=mesh, in_specs=specs, out_specs=LANES, check_vma=False)
+        placed = [_abstract(spec, arg, mesh) for spec, arg in zip(specs, args, strict=True)]
+        lowered = jax.jit(mapped, donate_argnums=donate).lower(*placed)
+        return lowered.compile(), lowered.out_info
+
+
+def _spec(arg: Tree) -> Any:
+    if isinstance(arg, Data):
+        return Data(SHARED, LANES)  # type: ignore[arg-type]
+    return SHARED if arg is SCALAR else LANES
+
+
+def _axes(arg: Tree) -> Any:
+    if isinstance(arg, Data):
+        return Data(None, 0)  # type: ignore[arg-type]
+    return None if arg is SCALAR else 0
+
+
+def build(
+    trainer: Trainer, layout: Layout, replica: Replica, data: Data, *, diagnostics: bool = False
+) -> Program:
+    """Traces and compiles everything a lane group needs, before its first step.
+
+    Args:
+        replica: shapes of a group's replicas, `[lanes, ...]`.
+        data: shapes of the splits, and of the replicas' own arrays, `[lanes, ...]`.
+    """
+    compiled = Compiler(layout)
+    init, state = compiled("init", trainer.init, replica, one_by_one=True)
+    order, xs = compiled("order", trainer.epoch_inputs, replica, data, SCALAR)
+    inputs = (state, replica, data)
+    train, _ = compiled("train", trainer.train, *inputs, xs, SCALAR, SCALAR, donate=(0,))
+    validate, _ = compiled("validate", functools.partial(_validate, trainer), *inputs)
+    finish, _ = compiled("finish", functools.partial(_finish, trainer), *inputs)
+    diagnosis = None
+    if diagnostics:
+        diagnosis, _ = compiled("diagnose", functools.partial(diagnose, trainer), *inputs, xs)
+    steps = jax.tree.leaves(xs)[0].shape[1]
+    return Program(
+        layout, steps, dict(compiled.traces), _memory(train), init, order, train, validate,
+        finish, diagnosis,
+    )  # fmt: skip
+
+
+def _abstract(spec: Any, tree: Tree, mesh: jax.sharding.Mesh) -> Tree:
+    def place(spec: PartitionSpec, part: Tree) -> Tree:
+        sharding = NamedSharding(mesh, spec)
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), part
+        )
+
+    if isinstance(tree, Data):
+        return Data(place(spec.splits, tree.splits), place(spec.own, tree.own))
+    return place(spec, tree)
+
+
+def _validate(trainer: Trainer, state: Any, replica: Replica, data: Data) -> Any:
+    return trainer.evaluate(state, replica, data, "validation")[0]
+
+
+def _finish(trainer: Trainer, state: Any, replica: Replica, data: Data) -> Any:
+    metrics, correct = {}, None
+    for split in FINAL_SPLITS:
+        metrics[split], correct = trainer.evaluate(state, replica, data, split)
+    return metrics | {"": trainer.measure(state, replica, data)}, correct
+
+
+def _memory(compiled: Any) -> int:
+    analysis = compiled.memory_analysis()
+    if analysis is None:
+        return 0
+    return int(
+        analysis.argument_size_in_bytes
+        + analysis.temp_size_in_bytes
+        + analysis.output_size_in_bytes
+        - analysis.alias_size_in_bytes
+    )
+
+
+def place(layout: Layout, replica: Replica, own: Tree) -> tuple[Replica, Tree]:
+    """A lane group's own arrays on the devices that will train them."""
+    return jax.device_put((replica, own), NamedSharding(replica_mesh(layout.devices), LANES))
+
+
+def share(layout: Layout, splits: Tree) -> Tree:
+    """A data set's arrays, one copy per device."""
+    return jax.device_put(splits, NamedSharding(replica_mesh(layout.devices), SHARED))
+
+
+def stack(trees: Sequence[Tree]) -> Tree:
+    """Stacks equal trees of host arrays along a new leading axis of lanes."""
+    return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *trees)

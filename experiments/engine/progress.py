@@ -1,0 +1,64 @@
+"""How far a study is: a bar with rate and time left on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+PLAIN_SECONDS = 15.0
+
+
+class Meter:
+    """Counts replica-steps; `with Meter(total) as meter: meter.advance(n, "program 1/4")`."""
+
+    def __init__(self, total: int, *, quiet: bool = False) -> None:
+        self._total, self._done = max(total, 1), 0
+        self._started = self._printed = time.monotonic()
+        self._quiet = quiet
+        self._bar: Progress | None = None
+        console = Console(file=sys.stderr)
+        if console.is_terminal and not quiet:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.percentage:>3.0f} %  {task.fields[rate]}"),
+                TimeRemainingColumn(),
+                console=console,
+                transient=True,
+            )
+
+    def __enter__(self) -> "Meter":
+        if self._bar:
+            self._bar.start()
+            self._task = self._bar.add_task("", total=self._total, rate="")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    @property
+    def rate(self) -> float:
+        """Replica-steps per second so far."""
+        return self._done / max(time.monotonic() - self._started, 1e-9)
+
+    def advance(self, steps: int, text: str) -> None:
+        """Counts finished replica-steps; `text` says where the study is."""
+        self._done += steps
+        shown = f"{self.rate:,.0f} replica-steps/s"
+        if self._bar:
+            self._bar.update(self._task, advance=steps, description=text, rate=shown)
+        elif not self._quiet and time.monotonic() - self._printed > PLAIN_SECONDS:
+            self._printed = time.monotonic()
+            left = (self._total - self._done) / self.rate
+            share = 100 * self._done / self._total
+            print(
+                f"{share:3.0f} %  {text}  {shown}, {left:.0f} s left", file=sys.stderr, flush=True
+            )

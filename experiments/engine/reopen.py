@@ -1,0 +1,75 @@
+"""A study folder taken up again from what is written in it."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from experiments.engine import results
+from experiments.engine.config import coerce, leaf_of, leaves, nearest, replace
+from experiments.engine.errors import UsageError
+from experiments.engine.folder import finished, read_lines, read_study
+from experiments.engine.statistics import Metric
+from experiments.engine.study import Study, make_study
+
+if TYPE_CHECKING:
+    from experiments import Entry
+
+
+@dataclasses.dataclass(frozen=True)
+class Reopened:
+    """A folder's study and the contents of its `study.json`."""
+
+    folder: pathlib.Path
+    study: Study
+    contents: Mapping[str, Any]
+
+    def report(self, width: int) -> str:
+        """The answer from the recorded lines; says so where replicas are missing."""
+        done = finished(read_lines(self.folder))
+        metrics = [Metric(**metric) for metric in self.contents.get("metrics", [])]
+        if not metrics or not done:
+            return f"{self.folder}: no replica has finished yet"
+        looks = max(1, len(self.contents["looks"]))
+        return results.answer(self.study, metrics, done, looks, width).text
+
+
+def reopen(experiments: "Mapping[str, Entry]", folder: pathlib.Path) -> Reopened:
+    """Rebuilds the study a folder holds.
+
+    Raises:
+        UsageError: not a study folder, or its experiment is not one of `experiments`.
+    """
+    contents = read_study(folder)
+    try:
+        name = contents["experiment"]
+        if name not in experiments:
+            raise UsageError(
+                f"{folder} belongs to the experiment {name!r}; {nearest(name, list(experiments))}"
+            )
+        return Reopened(folder, _study(experiments[name].load(), contents), contents)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{folder / 'study.json'} is damaged: {error!r}") from None
+
+
+def _study(experiment: Any, contents: Mapping[str, Any]) -> Study:
+    config = experiment.config
+    kept = {name: text for name, text in contents["config"].items() if name in leaves(type(config))}
+    values = {name: coerce(leaf_of(type(config), name), text) for name, text in kept.items()}
+    looks = contents["looks"] or [{"seeds": contents["seeds"]}]
+    return make_study(
+        experiment,
+        replace(config, values),
+        vary=contents["vary"],
+        arms=contents["arms"],
+        tune=contents["tune"],
+        seeds=looks[-1]["seeds"],
+        **{
+            name: contents[name]
+            for name in (
+                "tune_seeds", "tune_per_seed", "first_seed", "metric", "evaluate_every",
+                "diagnose", "name", "question", "margin",
+            )
+        },
+        fix=tuple(contents["fix"]),
+    )  # fmt: skip

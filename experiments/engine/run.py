@@ -1,0 +1,206 @@
+"""`run_study`: one call from a declared study to its answer."""
+
+import concurrent.futures
+import dataclasses
+import pathlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments.engine import results
+from experiments.engine.config import describe, split
+from experiments.engine.devices import setup
+from experiments.engine.experiment import Experiment
+from experiments.engine.folder import (
+    Log,
+    claim_folder,
+    default_folder,
+    drop_unfinished,
+    write_results,
+    write_study,
+)
+from experiments.engine.lease import lease
+from experiments.engine.plan import Override
+from experiments.engine.progress import Meter
+from experiments.engine.record import archive_sources, make_record, write_json
+from experiments.engine.session import (
+    Prepared,
+    Session,
+    prepare_programs,
+    train_jobs,
+)
+from experiments.engine.statistics import Analysis, Metric
+from experiments.engine.study import Study, cells, make_study, tuning_jobs
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """A finished study.
+
+    Attributes:
+        folder: where everything is.
+        study: what was asked.
+        analysis: the statistics of the primary metric.
+        text: the answer as printed.
+        lines: the final line of every replica, by (phase, cell, tuned values, seed).
+    """
+
+    folder: pathlib.Path
+    study: Study
+    analysis: Analysis
+    text: str
+    lines: Mapping[tuple[Any, ...], Mapping[str, Any]]
+
+
+def run_study(
+    experiment: Experiment,
+    config: Any = None,
+    *,
+    vary: Mapping[str, Sequence[Any]] | None = None,
+    arms: Mapping[str, Mapping[str, Any]] | None = None,
+    tune: Mapping[str, Sequence[Any]] | None = None,
+    out: str | pathlib.Path | None = None,
+    manual_dir: str | None = None,
+    override: Override = Override(),
+    echo: Callable[[str], None] = print,
+    **options: Any,
+) -> Outcome:
+    """Trains cells x seeds of an experiment and answers with statistics.
+
+    Args:
+        experiment: the task.
+        config: what the cells share; the experiment's defaults if None.
+        vary: factor -> levels, the reference first, as values or as text:
+            `{"activation": ["relu", jnp.sin], "dropout": [0.0, 0.5]}`.
+        arms: name -> field -> value: levels that set several fields; a list is tuned.
+        tune: nuisance field -> grid, chosen per cell by validation score.
+        out: the study folder; by default one below `runs/` that belongs to this study.
+        manual_dir: folder of the publishers' data files.
+        override: parts of the plan to fix.
+        echo: called with each line of the account; `lambda text: None` keeps quiet.
+        **options: fields of `Study`: seeds, tune_seeds, fix, metric, margin, ...
+
+    Raises:
+        UsageError: a wrong name or value, or a folder of another study.
+        DataMissingError: a data set is not there.
+    """
+    study = make_study(experiment, config, vary=vary, arms=arms, tune=tune, **options)
+    return train_study(study, out, manual_dir=manual_dir, override=override, echo=echo)
+
+
+def train_study(
+    study: Study,
+    out: str | pathlib.Path | None = None,
+    *,
+    manual_dir: str | None = None,
+    override: Override = Override(),
+    echo: Callable[[str], None] = print,
+    width: int = 100,
+) -> Outcome:
+    """`run_study` for a study already declared. The same folder again goes on where it was left."""
+    setup()
+    folder = default_folder(study) if out is None else pathlib.Path(out)
+    contents = claim_folder(folder, study)
+    prepared = prepare_programs(study, manual_dir, override, contents["programs"], echo)
+    metrics = results.metrics(study, next(iter(prepared.values())).dataset)
+    with lease(folder):
+        if not contents["programs"]:
+            begin(folder, study, contents, prepared, metrics)
+        done = drop_unfinished(folder)
+        session = _train(folder, study, prepared, metrics[0], done, echo)
+        save_pictures(folder, session)
+        _look(contents, study)
+        write_study(folder, contents)
+        write_results(folder, study, done)
+        answer = results.answer(study, metrics, done, len(contents["looks"]), width)
+        results.save(folder, answer)
+    echo(f"\n{answer.text}\n\nfolder: {folder}")
+    return Outcome(folder, study, answer.analysis, answer.text, done)
+
+
+def begin(
+    folder: pathlib.Path,
+    study: Study,
+    contents: dict[str, Any],
+    prepared: Mapping[Any, Prepared],
+    metrics: Sequence[Metric],
+) -> None:
+    """Writes what is known before training: `study.json`, `record.json`, the sources."""
+    datasets = {entry.dataset.digest: entry.dataset for entry in prepared.values()}
+    write_json(folder / "record.json", make_record(list(datasets.values())))
+    archive_sources(folder / "sources.tar.gz")
+    contents |= {
+        "name": study.name,
+        "question": study.question,
+        "margin": study.margin,
+        "seeds": study.seeds,
+    }
+    contents["metrics"] = [dataclasses.asdict(metric) for metric in metrics]
+    contents["programs"] = [
+        {
+            "static": describe(entry.static),
+            "lanes": entry.plan.layout.lanes,
+            "devices": entry.plan.layout.devices,
+            "flops_per_step": entry.cost.flops_per_step,
+        }
+        for entry in prepared.values()
+    ]
+    write_study(folder, contents)
+
+
+def _train(
+    folder: pathlib.Path,
+    study: Study,
+    prepared: dict[Any, Prepared],
+    metric: Metric,
+    done: dict[tuple[Any, ...], dict[str, Any]],
+    echo: Callable[[str], None],
+) -> Session:
+    started = time.perf_counter()
+    replicas = len(tuning_jobs(study)) + len(cells(study)) * study.seeds
+    steps = max(entry.trainer.total_steps for entry in prepared.values())
+    missing = replicas - len(done)
+    with (
+        Log(folder) as log,
+        Meter(missing * steps) as meter,
+        concurrent.futures.ThreadPoolExecutor(1) as pool,
+    ):
+        session = Session(study, prepared, done, log, meter, pool)
+        train_jobs(session, tuning_jobs(study), "tuning")
+        chosen = results.choices(study, metric, done)
+        train_jobs(session, results.report_jobs(study, chosen), "training")
+    programs = [future.result()[0] for future in session.compiled.values()]
+    if programs:
+        traces = [program.traces["train"] for program in programs]
+        once = "one trace each" if set(traces) == {1} else f"traces {traces}"
+        seconds = time.perf_counter() - started
+        echo(
+            f"{missing} replicas in {len(programs)} program{'s' * (len(programs) > 1)}, {once}: "
+            f"{seconds:.1f} s, compiling included"
+        )
+    return session
+
+
+def _look(contents: dict[str, Any], study: Study) -> None:
+    """Notes that the results were looked at with this many seeds, before or now."""
+    contents["margin"] = study.margin
+    looks = contents["looks"]
+    if not looks or looks[-1]["seeds"] < study.seeds:
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        contents["looks"] = [*looks, {"seeds": study.seeds, "time": stamp}]
+
+
+def save_pictures(folder: pathlib.Path, session: Session) -> None:
+    """Arrays of the pictures of each cell's first seed, as `pictures/<cell>.npz`."""
+    draw = session.study.experiment.pictures
+    if draw is None:
+        return
+    for (_, cell, _, _), (config, params) in session.params.items():
+        spec = session.prepared[split(config)[0]].dataset.spec
+        images = draw(config, params, spec)
+        if images:
+            target = folder / "pictures" / f"cell_{cell}.npz"
+            target.parent.mkdir(exist_ok=True)
+            np.savez_compressed(target, allow_pickle=False, **images)

@@ -1,0 +1,176 @@
+"""The state of one replica, the one update step and the loop over it, all pure."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from experiments.data.dataset import Spec
+from experiments.engine.config import join
+from experiments.engine.experiment import Data, Experiment, Tree
+from experiments.engine.keys import key_of
+
+RUNNING = -1
+
+
+class Replica(NamedTuple):
+    """What tells the replicas of one program apart: traced config fields and the seed."""
+
+    floats: dict[str, jax.Array]
+    seed: jax.Array
+
+
+@flax.struct.dataclass
+class State:
+    """Everything one replica carries from step to step; arrays only.
+
+    Attributes:
+        step: int32 scalar, updates done.
+        params: the net's trained parameters.
+        opt_state: the optimizer's state.
+        model_state: the net's other collections (batch statistics, recurrent carry).
+        diverged: int32 scalar, the step whose loss or update was not finite; -1 while there is
+            none. From then on the parameters stay as they were before that step.
+    """
+
+    step: jax.Array
+    params: Tree
+    opt_state: Tree
+    model_state: Tree
+    diverged: jax.Array
+
+
+class Model(NamedTuple):
+    """The static half of one replica: closures that never enter the state."""
+
+    config: Any
+    net: Any
+    optimizer: optax.GradientTransformation
+
+
+@dataclasses.dataclass(frozen=True)
+class Trainer:
+    """What picks a program: an experiment at one static config, for one data set's shapes.
+
+    Attributes:
+        experiment: the pure functions.
+        static: the config with 0.0 in its traced fields.
+        spec: the data set's shapes.
+        total_steps: length of the training, which schedules are fractions of.
+        fix: names of random streams pinned to seed 0.
+    """
+
+    experiment: Experiment
+    static: Any
+    spec: Spec
+    total_steps: int
+    fix: tuple[str, ...] = ()
+
+    def model(self, replica: Replica) -> Model:
+        """The config, net and optimizer of a replica; floats may be tracers."""
+        config = join(self.static, replica.floats)
+        net = self.experiment.make_net(config, self.spec)
+        return Model(config, net, self.experiment.make_optimizer(config, self.total_steps))
+
+    def init(self, replica: Replica) -> State:
+        """The state before the first step."""
+        config, net, optimizer = self.model(replica)
+        sample = self.experiment.sample_input(config, self.spec)
+        variables = net.init(key_of(replica.seed, "init", self.fix), sample, train=False)
+        params = variables.pop("params")
+        zero = jnp.zeros((), jnp.int32)
+        return State(zero, params, optimizer.init(params), variables, zero + RUNNING)
+
+    def epoch_inputs(self, replica: Replica, data: Data, epoch: jax.Array) -> Tree:
+        """The inputs of every step of an epoch, a function of (seed, epoch) alone."""
+        key = jax.random.fold_in(key_of(replica.seed, "order", self.fix), epoch)
+        return self.experiment.epoch_inputs(join(self.static, replica.floats), data, key)
+
+    def train(
+        self,
+        state: State,
+        replica: Replica,
+        data: Data,
+        xs: Tree,
+        start: jax.Array,
+        stop: jax.Array,
+    ) -> tuple[State, dict[str, jax.Array]]:
+        """Steps `start` to `stop` of an epoch whose inputs are `xs`.
+
+        The bounds are traced, so one compiled program serves every way of cutting an epoch into
+        calls, and the cut does not change a bit of the result.
+
+        Returns:
+            The new state, and the sums over these steps of the training metrics.
+        """
+        model = self.model(replica)
+
+        def body(i: jax.Array, carry: tuple[State, Any]) -> tuple[State, Any]:
+            state, sums = carry
+            x = jax.tree.map(lambda leaf: leaf[i], xs)
+            state, metrics = self._step(model, state, data, x, replica.seed)
+            return state, jax.tree.map(jnp.add, sums, metrics)
+
+        first = jax.tree.map(lambda leaf: leaf[0], xs)
+        _, shapes = jax.eval_shape(lambda: self._step(model, state, data, first, replica.seed))
+        sums = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        return jax.lax.fori_loop(start, stop, body, (state, sums))
+
+    def first_step(
+        self, state: State, replica: Replica, data: Data, xs: Tree
+    ) -> tuple[State, dict[str, jax.Array]]:
+        """One update on the first of an epoch's inputs: what `plan` and `describe` count."""
+        x = jax.tree.map(lambda leaf: leaf[0], xs)
+        return self._step(self.model(replica), state, data, x, replica.seed)
+
+    def _step(
+        self, model: Model, state: State, data: Data, x: Tree, seed: jax.Array
+    ) -> tuple[State, dict[str, jax.Array]]:
+        key = jax.random.fold_in(key_of(seed, "noise", self.fix), state.step)
+        batch_key, loss_key = (jax.random.fold_in(key, i) for i in range(2))
+        batch = self.experiment.make_batch(model.config, data, x, batch_key)
+        return update(self.experiment, model, state, batch, loss_key)
+
+    def evaluate(
+        self, state: State, replica: Replica, data: Data, split: str
+    ) -> tuple[dict[str, jax.Array], jax.Array | None]:
+        """Exact metrics over a whole split, and which of its examples were right."""
+        config, net, _ = self.model(replica)
+        return self.experiment.evaluate(config, net, state.params, state.model_state, data, split)
+
+    def measure(self, state: State, replica: Replica, data: Data) -> dict[str, jax.Array]:
+        """The experiment's further numbers of a net; none by default."""
+        if self.experiment.measure is None:
+            return {}
+        config, net, _ = self.model(replica)
+        return self.experiment.measure(config, net, state.params, state.model_state, data)
+
+
+def update(
+    experiment: Experiment, model: Model, state: State, batch: Tree, key: jax.Array
+) -> tuple[State, dict[str, jax.Array]]:
+    """The one update step: loss, gradient, optimizer, parameters.
+
+    A replica whose loss or update stops being finite is frozen: its updates are masked from
+    then on, so its parameters stay those of its last finite step, and the others of its program
+    go on.
+    """
+
+    def loss_fn(params: Tree) -> Any:
+        return experiment.loss_fn(model.config, model.net, params, state.model_state, batch, key)
+
+    (loss, (model_state, metrics)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    updates, opt_state = model.optimizer.update(grads, state.opt_state, state.params)
+    total = loss + sum(jnp.sum(leaf) for leaf in jax.tree.leaves(updates))
+    finite = jnp.isfinite(total)
+    diverged = jnp.where((state.diverged == RUNNING) & ~finite, state.step, state.diverged)
+    alive = diverged == RUNNING
+    updates = jax.tree.map(lambda u: jnp.where(alive, u, jnp.zeros_like(u)), updates)
+    model_state = jax.tree.map(
+        lambda new, old: jnp.where(alive, new, old), model_state, state.model_state
+    )
+    params = optax.apply_updates(state.params, updates)
+    return State(state.step + 1, params, opt_state, model_state, diverged), metrics

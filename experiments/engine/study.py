@@ -1,0 +1,271 @@
+"""What a study is: cells x seeds, how they are tuned, and what is compared."""
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments.engine.config import coerce, describe, leaf_of, replace, spell, split
+from experiments.engine.errors import UsageError
+from experiments.engine.experiment import Experiment
+from experiments.engine.keys import STREAMS
+
+FIRST_TUNING_SEED = 1_000_000
+"""Tuning seeds start here: disjoint from the reporting seeds 0, 1, 2, ..."""
+
+Values = Mapping[str, tuple[Any, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """A named level that sets several fields at once, or one with a strength of its own.
+
+    Attributes:
+        name: the level.
+        values: field -> value.
+        tune: field -> grid, chosen by validation score like `Study.tune`.
+    """
+
+    name: str
+    values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    tune: Values = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One point of the grid.
+
+    Attributes:
+        levels: factor -> its level as text, for tables.
+        values: config fields it sets.
+        tune: field -> grid of the fields tuned for it.
+    """
+
+    levels: dict[str, str]
+    values: dict[str, Any]
+    tune: dict[str, tuple[Any, ...]]
+
+    @property
+    def grid(self) -> list[dict[str, Any]]:
+        """Every combination of the tuned fields' values."""
+        products = itertools.product(*self.tune.values())
+        return [dict(zip(self.tune, values, strict=True)) for values in products]
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """A grid of cells with seeds; a run is a study of size one.
+
+    Attributes:
+        experiment: the task.
+        config: what the cells share.
+        vary: factor -> its levels, the reference first; the cells are their product.
+        arms: levels of one more factor, called "arm", that set several fields; reference first.
+        tune: nuisance field -> grid. Every cell gets the same grid; the value with the best
+            mean validation score is frozen before the reporting seeds are trained.
+        seeds: number of reporting seeds.
+        first_seed: the first of them; the others follow it.
+        tune_seeds: seeds that choose the tuned values, disjoint from the reporting ones.
+        tune_per_seed: choose inside each reporting seed instead, so that intervals include it.
+        fix: random streams pinned to seed 0 in every replica.
+        metric: the primary metric, declared before training; "" is the experiment's first.
+        margin: differences smaller than this count as equivalent; None: no equivalence test.
+        evaluate_every: epochs between evaluations.
+        diagnose: record gradients and activations per layer at every evaluation.
+        name: of the study folder.
+        question: what it asks, printed above the answer.
+    """
+
+    experiment: Experiment
+    config: Any
+    vary: Values = dataclasses.field(default_factory=dict)
+    arms: tuple[Arm, ...] = ()
+    tune: Values = dataclasses.field(default_factory=dict)
+    seeds: int = 10
+    first_seed: int = 0
+    tune_seeds: int = 3
+    tune_per_seed: bool = False
+    fix: tuple[str, ...] = ()
+    metric: str = ""
+    margin: float | None = None
+    evaluate_every: int = 1
+    diagnose: bool = False
+    name: str = "study"
+    question: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One replica to train.
+
+    Attributes:
+        phase: "tune" (validation only) or "report".
+        cell: index of its cell.
+        tuned: values of the tuned fields.
+        seed: the replicate's number.
+        config: the full config.
+    """
+
+    phase: str
+    cell: int
+    tuned: tuple[tuple[str, str], ...]
+    seed: int
+    config: Any = dataclasses.field(compare=False)
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What identifies the replica in the study folder."""
+        return self.phase, self.cell, self.tuned, self.seed
+
+
+def make_study(
+    experiment: Experiment,
+    config: Any = None,
+    *,
+    vary: Mapping[str, Sequence[Any]] | None = None,
+    arms: Mapping[str, Mapping[str, Any]] | None = None,
+    tune: Mapping[str, Sequence[Any]] | None = None,
+    **options: Any,
+) -> Study:
+    """A checked study. Values may be given as Python values or spelled as on the command line.
+
+    Args:
+        arms: name -> field -> value; a list of values is a grid to tune the field on.
+
+    Raises:
+        UsageError: unknown or repeated fields, no values, no seeds, an unknown stream.
+    """
+    config = experiment.config if config is None else config
+    factors, nuisances = (_values(config, given or {}) for given in (vary, tune))
+    chosen = tuple(_arm(config, name, values) for name, values in (arms or {}).items())
+    _refuse_overlap(factors, nuisances, chosen)
+    study = Study(experiment, config, factors, chosen, nuisances, **options)
+    if study.seeds < 1:
+        raise UsageError(f"--seeds {study.seeds}: at least one seed is needed")
+    if not 0 <= study.first_seed < FIRST_TUNING_SEED - study.seeds:
+        raise UsageError(f"--seed {study.first_seed}: from 0 to {FIRST_TUNING_SEED - 1}")
+    if any(cell.tune for cell in cells(study)) and study.tune_seeds < 1:
+        raise UsageError(f"--tune-seeds {study.tune_seeds}: at least one seed is needed")
+    if study.evaluate_every < 1:
+        raise UsageError(f"--evaluate-every {study.evaluate_every}: at least 1 epoch")
+    if study.margin is not None and study.margin <= 0:
+        raise UsageError(f"--margin {study.margin}: must be positive")
+    if unknown := [stream for stream in study.fix if stream not in STREAMS]:
+        raise UsageError(f"--fix {unknown[0]}: streams are {', '.join(STREAMS)}")
+    return study
+
+
+def _values(config: Any, given: Mapping[str, Sequence[Any]]) -> dict[str, tuple[Any, ...]]:
+    found: dict[str, tuple[Any, ...]] = {}
+    for name, values in given.items():
+        leaf = leaf_of(type(config), name)
+        if not values:
+            raise UsageError(f"{name}: no values given; write {name}=a,b,c")
+        found[leaf.name] = tuple(coerce(leaf, value) for value in values)
+        if len(set(found[leaf.name])) < len(values):
+            raise UsageError(f"{name}: a value is given twice")
+    return found
+
+
+def _arm(config: Any, name: str, given: Mapping[str, Any]) -> Arm:
+    tuned = {field: values for field, values in given.items() if isinstance(values, list)}
+    fixed = _values(config, {f: [v] for f, v in given.items() if f not in tuned})
+    values = {field: value for field, (value,) in fixed.items()}
+    return Arm(name, values, _values(config, tuned))
+
+
+def _refuse_overlap(factors: Values, nuisances: Values, arms: tuple[Arm, ...]) -> None:
+    in_arms = {field for arm in arms for field in (*arm.values, *arm.tune)}
+    groups = {"--vary": set(factors), "--tune": set(nuisances), "--arm": in_arms}
+    for (flag, fields), (other, others) in itertools.combinations(groups.items(), 2):
+        if both := sorted(fields & others):
+            raise UsageError(f"{both[0]}: either in {flag} or in {other}, not in both")
+
+
+def cells(study: Study) -> list[Cell]:
+    """The product of all levels, the last factor fastest."""
+    arms = study.arms or (Arm(""),)
+    found = []
+    for arm, *levels in itertools.product(arms, *study.vary.values()):
+        values = dict(zip(study.vary, levels, strict=True))
+        named = {"arm": arm.name} if study.arms else {}
+        spelled = named | {name: spell(value) for name, value in values.items()}
+        found.append(Cell(spelled, {**arm.values, **values}, {**study.tune, **arm.tune}))
+    return found
+
+
+def factors(study: Study) -> dict[str, tuple[str, ...]]:
+    """Factor -> its levels as text, the reference first."""
+    named = {"arm": tuple(arm.name for arm in study.arms)} if study.arms else {}
+    return named | {name: tuple(spell(v) for v in values) for name, values in study.vary.items()}
+
+
+def reporting_seeds(study: Study) -> range:
+    """The seeds the answer is about."""
+    return range(study.first_seed, study.first_seed + study.seeds)
+
+
+def tuning_seeds(study: Study) -> range:
+    """The seeds that choose the tuned values."""
+    if study.tune_per_seed:
+        return reporting_seeds(study)
+    return range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + study.tune_seeds)
+
+
+def tuning_jobs(study: Study) -> list[Job]:
+    """All replicas of the tuning phase; none without `tune`."""
+    return [
+        make_job(study, "tune", index, tuned, seed)
+        for index, cell in enumerate(cells(study))
+        if cell.tune
+        for tuned in cell.grid
+        for seed in tuning_seeds(study)
+    ]
+
+
+def make_job(study: Study, phase: str, cell: int, tuned: Mapping[str, Any], seed: int) -> Job:
+    """One replica of a study."""
+    config = replace(study.config, {**cells(study)[cell].values, **tuned})
+    spelled = tuple((name, spell(value)) for name, value in tuned.items())
+    return Job(phase, cell, spelled, seed, config)
+
+
+def programs(jobs: Sequence[Job]) -> dict[Any, list[Job]]:
+    """Jobs by static config: each group shares one compiled program."""
+    groups: dict[Any, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(split(job.config)[0], []).append(job)
+    return groups
+
+
+def specification(study: Study) -> dict[str, Any]:
+    """What makes two studies the same one, as JSON: everything but the number of seeds."""
+    return {
+        "experiment": study.experiment.name,
+        "config": {
+            name: text
+            for name, text in describe(study.config).items()
+            if name not in study.vary and name not in study.tune
+        },
+        "arms": {arm.name: _spell_arm(arm) for arm in study.arms},
+        "vary": {name: [spell(v) for v in values] for name, values in study.vary.items()},
+        "tune": {name: [spell(v) for v in values] for name, values in study.tune.items()},
+        "tune_seeds": study.tune_seeds,
+        "tune_per_seed": study.tune_per_seed,
+        "first_seed": study.first_seed,
+        "fix": list(study.fix),
+        "metric": study.metric,
+        "evaluate_every": study.evaluate_every,
+        "diagnose": study.diagnose,
+    }
+
+
+def label(study: Study, cell: int) -> str:
+    """A cell's levels for people: `activation=relu dropout=0.2`."""
+    levels = cells(study)[cell].levels
+    return " ".join(f"{name}={text}" for name, text in levels.items()) or study.name
+
+
+def _spell_arm(arm: Arm) -> dict[str, Any]:
+    fixed = {name: spell(value) for name, value in arm.values.items()}
+    return fixed | {name: [spell(v) for v in values] for name, values in arm.tune.items()}

@@ -1,0 +1,107 @@
+"""Multilayer perceptrons: from the linear classifier to deep nets of any width and activation."""
+
+import dataclasses
+from typing import Annotated, Any, Literal
+
+from experiments import classification
+from experiments.classification import Objective
+from experiments.data.dataset import Spec
+from experiments.data.split import Data
+from experiments.engine.config import Choices
+from experiments.engine.errors import UsageError
+from experiments.engine.experiment import Experiment
+from experiments.optimizers import Optimizer
+from nets.activations import ACTIVATIONS, Activation, as_activation
+from nets.initializers import INITIALIZERS, Initializer
+from nets.mlp import MLP
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A multilayer perceptron and how it is trained.
+
+    Attributes:
+        data: the data set and its preprocessing.
+        optimizer: the optimizer and its schedule.
+        objective: the loss and the penalties.
+        width: units of each hidden layer, `100,100`; `()` is the linear classifier.
+        activation: of every hidden layer, `relu` or `leaky_relu:0.2`.
+        norm: normalisation before each activation.
+        dropout: rate after each activation.
+        input_dropout: rate on the input.
+        input_noise: standard deviation of Gaussian noise on the input.
+        skip: add a hidden layer's input to its output where the widths match.
+        init: initialiser of every kernel, `he_normal` or `normal:0.01`.
+        init_scale: factor on all initial kernels.
+        bias_init: initialiser of every bias.
+    """
+
+    data: Data = Data()
+    optimizer: Optimizer = Optimizer()
+    objective: Objective = Objective()
+    width: tuple[int, ...] = (128, 128)
+    activation: Annotated[Activation, Choices(ACTIVATIONS, as_activation)] = ACTIVATIONS["relu"]
+    norm: Literal["none", "batch", "layer"] = "none"
+    dropout: float | None = None
+    input_dropout: float | None = None
+    input_noise: float | None = None
+    skip: bool = False
+    init: Annotated[Initializer, Choices(INITIALIZERS)] = INITIALIZERS["he_normal"]
+    init_scale: float = 1.0
+    bias_init: Literal["zeros", "fan_in_uniform"] = "zeros"
+
+
+def check(config: Any, spec: Spec) -> None:
+    """Refuses values that cannot train. Raises `UsageError`."""
+    classification.check(config, spec)
+    if any(width < 1 for width in config.width):
+        raise UsageError(f"--width {config.width}: every layer needs at least one unit")
+    for flag, rate in {
+        "--dropout": config.dropout,
+        "--input-dropout": config.input_dropout,
+    }.items():
+        if rate is not None and not 0 <= rate < 1:
+            raise UsageError(f"{flag} {rate}: must be at least 0 and below 1")
+    for flag, scale in {
+        "--input-noise": config.input_noise,
+        "--init-scale": config.init_scale,
+    }.items():
+        if scale is not None and not 0 <= scale < float("inf"):
+            raise UsageError(f"{flag} {scale}: must not be negative")
+
+
+def make_net(config: Any, spec: Spec) -> MLP:
+    """The net of a config; float fields may be tracers."""
+    return MLP(
+        widths=config.width,
+        classes=spec.classes,
+        activation=config.activation,
+        norm=config.norm,
+        dropout=config.dropout,
+        input_dropout=config.input_dropout,
+        input_noise=config.input_noise,
+        skip=config.skip,
+        kernel_init=config.init,
+        init_scale=config.init_scale,
+        bias_init=config.bias_init,
+    )
+
+
+EXPERIMENT = Experiment(
+    name="mlp",
+    summary="multilayer perceptrons, from the linear classifier up",
+    config=Config(),
+    metrics=classification.metrics,
+    load=classification.load,
+    check=check,
+    prepare=classification.prepare,
+    make_net=make_net,
+    sample_input=classification.sample_input,
+    make_optimizer=classification.optimizer,
+    epoch_inputs=classification.epoch_inputs,
+    make_batch=classification.make_batch,
+    loss_fn=classification.loss_fn,
+    evaluate=classification.evaluate,
+    measure=classification.measure,
+    pictures=classification.linear_templates,
+)

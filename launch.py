@@ -1,0 +1,9 @@
+"""The command line of Ablax: `python launch.py --help`."""
+
+import sys
+
+from experiments import EXPERIMENTS
+from experiments.engine.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(EXPERIMENTS, sys.argv[1:], prog="launch.py"))

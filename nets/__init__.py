@@ -1,0 +1,1 @@
+"""Pure functions and Flax (Linen) modules; nothing here imports from `experiments`."""

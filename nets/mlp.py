@@ -1,0 +1,129 @@
+"""Multilayer perceptron, from the linear classifier up, with every choice a field."""
+
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from nets.activations import ACTIVATIONS, ActivationLike, Nonlinearity, fan_out
+from nets.initializers import INITIALIZERS, BiasInit, InitFunction, bias_initializer, scaled
+from nets.regularizers import Dropout, GaussianNoise
+
+Norm = Literal["none", "batch", "layer"]
+
+
+class MLP(nn.Module):
+    """Hidden layers `dropout(activation(norm(W h + b)))`, then a linear layer of class scores.
+
+    Layer i has the parameters `layer_i`, `norm_i` and `activation_i`; the last is `output`. Float
+    fields may be tracers. Training with noise or dropout needs the random stream "dropout".
+
+    Attributes:
+        widths: units of each hidden layer; none make a linear classifier.
+        classes: number of scores.
+        activation: of every hidden layer, or a tuple with one for each.
+        norm: normalisation before each activation. Batch norm takes the place of the bias.
+        dropout: rate after each activation (None: no dropout in the program).
+        input_dropout: rate on the input.
+        input_noise: standard deviation of Gaussian noise added to the input, before its dropout.
+        skip: each hidden layer that is as wide as its input adds that input to its output
+            (He et al. 2015, arXiv 1512.03385, equation 1).
+        kernel_init: of every layer.
+        init_scale: factor on all initial kernels, not on biases.
+        bias_init: of every layer.
+        norm_momentum: share of the old value that running batch statistics keep at each step.
+        norm_epsilon: added to variances.
+        dtype: of the computation; the parameters stay float32, and so do the scores.
+    """
+
+    widths: tuple[int, ...]
+    classes: int
+    activation: ActivationLike | tuple[ActivationLike, ...] = ACTIVATIONS["relu"]
+    norm: Norm = "none"
+    dropout: float | None = None
+    input_dropout: float | None = None
+    input_noise: float | None = None
+    skip: bool = False
+    kernel_init: InitFunction = INITIALIZERS["he_normal"]
+    init_scale: float = 1.0
+    bias_init: BiasInit = "zeros"
+    norm_momentum: float = 0.9
+    norm_epsilon: float = 1e-5
+    dtype: DTypeLike | None = None
+
+    def __call__(
+        self, inputs: Float[Array, "batch *features"], *, train: bool
+    ) -> Float[Array, "batch classes"]:
+        """Class scores, of float32 or wider; all axes but the first are flattened.
+
+        Raises:
+            ValueError: as many activations as hidden layers were not given.
+        """
+        return self.features_and_scores(inputs, train=train)[1]
+
+    def penultimate(
+        self, inputs: Float[Array, "batch *features"], *, train: bool = False
+    ) -> Float[Array, "batch width"]:
+        """What the output layer sees: `net.apply(variables, x, method=net.penultimate)`."""
+        return self.features_and_scores(inputs, train=train)[0]
+
+    @nn.compact
+    def features_and_scores(
+        self, inputs: Float[Array, "batch *features"], *, train: bool
+    ) -> tuple[Float[Array, "batch width"], Float[Array, "batch classes"]]:
+        """The last hidden layer and the class scores."""
+        hidden = inputs.reshape(inputs.shape[0], -1)
+        if self.dtype is not None:
+            hidden = hidden.astype(self.dtype)
+        if self.input_noise is not None:
+            hidden = GaussianNoise(self.input_noise, name="input_noise")(hidden, train=train)
+        if self.input_dropout is not None:
+            hidden = Dropout(self.input_dropout, name="input_dropout")(hidden, train=train)
+        for number, activation in enumerate(self._activations(), start=1):
+            outputs = self._layer(number, activation, hidden, train=train)
+            hidden = hidden + outputs if self.skip and hidden.shape == outputs.shape else outputs
+        scores = self._dense(self.classes, hidden, "output", use_bias=True)
+        return hidden, scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
+
+    def _activations(self) -> tuple[ActivationLike, ...]:
+        if not isinstance(self.activation, tuple):
+            return (self.activation,) * len(self.widths)
+        if len(self.activation) != len(self.widths):
+            counts = f"{len(self.activation)} activations for {len(self.widths)} hidden layers"
+            raise ValueError(f"{counts}: give one, or one for each layer")
+        return self.activation
+
+    def _layer(
+        self, number: int, activation: ActivationLike, hidden: jax.Array, *, train: bool
+    ) -> jax.Array:
+        width = fan_out(activation, self.widths[number - 1])
+        has_bias = self.norm != "batch"
+        hidden = self._dense(width, hidden, f"layer_{number}", use_bias=has_bias)
+        hidden = self._normalise(hidden, f"norm_{number}", train=train)
+        hidden = Nonlinearity(activation, name=f"activation_{number}")(hidden)
+        if self.dropout is None:
+            return hidden
+        return Dropout(self.dropout, name=f"dropout_{number}")(hidden, train=train)
+
+    def _dense(self, width: int, hidden: jax.Array, name: str, *, use_bias: bool) -> jax.Array:
+        dense = nn.Dense(
+            width,
+            use_bias=use_bias,
+            dtype=self.dtype,
+            kernel_init=scaled(self.kernel_init, self.init_scale),
+            bias_init=bias_initializer(self.bias_init, hidden.shape[-1]),
+            name=name,
+        )
+        return dense(hidden)
+
+    def _normalise(self, hidden: jax.Array, name: str, *, train: bool) -> jax.Array:
+        if self.norm == "none":
+            return hidden
+        shared = {"epsilon": self.norm_epsilon, "dtype": self.dtype, "use_fast_variance": False}
+        if self.norm == "layer":
+            return nn.LayerNorm(**shared, name=name)(hidden)
+        batch_norm = nn.BatchNorm(momentum=self.norm_momentum, **shared, name=name)
+        return batch_norm(hidden, use_running_average=not train)

@@ -1,0 +1,131 @@
+from typing import get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+
+from experiments.data import mnist1d, preprocess
+from experiments.data.preprocess import EPSILON, Kind
+
+KINDS = get_args(Kind)
+WHITENING = ("pca", "zca")
+
+
+@pytest.fixture(scope="module")
+def rows() -> np.ndarray:
+    return mnist1d.load().splits["train"]["x"]
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    """5,000 uint8 images of 3x4 with correlated pixels; pixel (0, 0) is always 7."""
+    random = np.random.default_rng(1)
+    x = 128 + 30 * random.normal(size=(5000, 12)) @ random.normal(size=(12, 12)) / 3
+    x = np.clip(x, 0, 255).astype(np.uint8).reshape(-1, 3, 4)
+    x[:, 0, 0] = 7
+    return x
+
+
+def apply(kind: Kind, fitted_on: np.ndarray, x: np.ndarray) -> np.ndarray:
+    stats = preprocess.fit(kind, fitted_on)
+    with jax.numpy_rank_promotion("raise"):
+        return np.asarray(jax.jit(preprocess.apply)(stats, x))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shape_type_and_structure_are_the_same_for_all_rows(kind, rows, images):
+    for x in (rows, images):
+        assert apply(kind, x, x[:6]).shape == x[:6].shape
+        assert apply(kind, x, x[:6]).dtype == np.float32
+        one, two = preprocess.fit(kind, x[:50]), preprocess.fit(kind, x[50:])
+        assert jax.tree.structure(one) == jax.tree.structure(two)
+        assert all(v.dtype == np.float32 and v.shape == two[k].shape for k, v in one.items())
+
+
+def test_none_only_brings_images_to_the_unit_interval(rows, images):
+    np.testing.assert_array_equal(apply("none", rows, rows), rows)
+    np.testing.assert_allclose(apply("none", images, images), images / 255, rtol=1e-6)
+
+
+def test_centre_subtracts_the_mean_image(images):
+    expected = images / 255 - images.mean(0, keepdims=True) / 255
+    np.testing.assert_allclose(apply("centre", images, images), expected, atol=1e-6)
+
+
+def test_standardise_equals_scikit_learns(rows, images):
+    for x in (rows, images):
+        flat = x.reshape(len(x), -1).astype(np.float64)
+        expected = StandardScaler().fit_transform(flat).reshape(x.shape)
+        np.testing.assert_allclose(apply("standardise", x, x), expected, atol=2e-5)
+
+
+def test_constant_features_are_only_centred(images):
+    x = images[:2].copy()
+    x[1, 0, 0] = 58  # unseen while fitting: (58 - 7) / 255
+    out = apply("standardise", images, x)[:, 0, 0]
+    np.testing.assert_allclose(out, [0.0, 0.2], atol=1e-6)
+    floats = np.full((10_000, 1), 0.1, np.float32)  # its mean is not exactly 0.1
+    assert preprocess.fit("standardise", floats)["scale"] == 1
+
+
+@pytest.mark.parametrize("kind", WHITENING)
+def test_whitening_gives_identity_covariance(kind, rows):
+    out = apply(kind, rows, rows).astype(np.float64)
+    values = np.linalg.eigvalsh(np.cov(rows.astype(np.float64).T, bias=True))[::-1]
+    shrunk = values / (values + EPSILON * values[0])  # what the eps leaves of each variance
+    covariance = np.cov(out.T, bias=True)
+    np.testing.assert_allclose(
+        np.linalg.eigvalsh(covariance)[::-1], np.sort(shrunk)[::-1], atol=2e-6
+    )
+    np.testing.assert_allclose(covariance, np.eye(40), atol=1.01 * (1 - shrunk.min()) + 2e-6)
+    np.testing.assert_allclose(out.mean(0), 0, atol=2e-6)
+
+
+def test_pca_equals_scikit_learns_up_to_sign(rows):
+    x = rows[:, :12].astype(np.float64)
+    expected = PCA(whiten=True, svd_solver="full").fit_transform(x) * np.sqrt(4000 / 3999)
+    out = apply("pca", rows[:, :12], rows[:, :12])
+    signs = np.sign((out * expected).sum(0))
+    values = np.linalg.eigvalsh(np.cov(x.T))[::-1]
+    shrink = np.sqrt(values / (values + EPSILON * values[0]))
+    np.testing.assert_allclose(out, expected * signs[None] * shrink[None], atol=5e-5)
+
+
+def test_zca_is_the_symmetric_root(rows):
+    matrix = preprocess.fit("zca", rows)["matrix"].astype(np.float64)
+    covariance = np.cov(rows.astype(np.float64).T, bias=True)
+    damped = covariance + EPSILON * np.linalg.eigvalsh(covariance)[-1] * np.eye(40)
+    np.testing.assert_allclose(matrix, matrix.T, atol=1e-6)
+    np.testing.assert_allclose(matrix @ damped @ matrix, np.eye(40), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", WHITENING)
+def test_whitening_leaves_directions_without_variance_near_zero(kind, images):
+    out = apply(kind, images, images)
+    assert np.isfinite(out).all()
+    assert np.abs(preprocess.fit(kind, images)["matrix"]).max() < 1e4
+    assert apply(kind, images[:1].repeat(9, 0), images[:9]).shape == images[:9].shape
+
+
+def test_blocks_do_not_change_statistics(rows, monkeypatch):
+    whole = {kind: preprocess.fit(kind, rows) for kind in KINDS}
+    monkeypatch.setattr(preprocess, "BLOCK", 700)
+    for kind in KINDS:
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+            preprocess.fit(kind, rows),
+            whole[kind],
+        )
+
+
+def test_apply_under_vmap_uses_each_replicas_own_statistics(rows):
+    fitted = [preprocess.fit("zca", rows[start::2]) for start in (0, 1)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *fitted)
+    batch = jnp.stack([rows[:8], rows[8:16]])
+    out = jax.vmap(preprocess.apply)(stacked, batch)
+    for lane, stats in enumerate(fitted):
+        alone = preprocess.apply(stats, batch[lane])
+        np.testing.assert_allclose(out[lane], alone, atol=1e-5)

@@ -1,0 +1,118 @@
+"""Rendering: it fits, it says the numbers, it explains itself."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments.engine.analysis import analyse
+from experiments.engine.answer import methods
+from experiments.engine.statistics import Grid, Metric
+from experiments.engine.text import render, render_exploratory
+
+ACCURACY = Metric("accuracy", chance=0.1)
+LOSS = Metric("loss", higher_is_better=False)
+FACTORS = {"activation": ("relu", "gelu", "leaky_relu:0.2"), "dropout": ("0", "0.2")}
+
+
+def make(seeds=10, interaction=0.0, collapse=False, factors=None):
+    factors = factors or FACTORS
+    cells = tuple(itertools.product(*factors.values()))
+    rng = np.random.default_rng(0)
+    values = 0.9 + 0.01 * rng.normal(size=seeds) + 0.004 * rng.normal(size=(len(cells), seeds))
+    values[2:4] += 0.02
+    values[3] += interaction
+    diverged = np.zeros(values.shape, bool)
+    if collapse:
+        diverged[1, 0], values[4, 1], values[0, 2] = True, 0.1, np.nan
+    return Grid(factors, cells, tuple(range(seeds)), values, diverged)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+@pytest.mark.parametrize("metric", [ACCURACY, LOSS])
+@pytest.mark.parametrize("seeds", [1, 2, 3, 10, 18])
+@pytest.mark.parametrize("collapse", [False, True])
+def test_no_line_exceeds_the_width(width, metric, seeds, collapse):
+    grid = make(seeds, 0.05, collapse and seeds > 2)
+    analysis = analyse(grid, metric, margin=0.01, looks=2, edge_cells=(3,))
+    extra = {"train": [0.95] * 6, "gap": [0.05] * 5 + [None]}
+    text = render(analysis, width=width, extra=extra) + render_exploratory([analysis], width=width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "nan" not in text and "inf" not in text
+
+
+def test_long_levels_are_stacked_instead_of_cut():
+    factors = {"first_factor": tuple("x" * 50 + f" {i}" for i in range(3)), "second": ("0", "1")}
+    text = render(analyse(make(factors=factors), ACCURACY), width=80)
+    assert max(map(len, text.splitlines())) <= 80
+    joined = " ".join(text.split())
+    assert all(" ".join(level.split()) in joined for level in factors["first_factor"])
+
+
+def test_the_verdict_line_and_the_answer():
+    analysis = analyse(make(), ACCURACY)
+    text = render(analysis, width=200)
+    gelu: Any = analysis.contrasts[0]
+    low, high = (100 * bound for bound in gelu.interval)
+    line = (
+        f"activation gelu - relu: {100 * gelu.estimate:+.2f} pp [{low:+.2f}, {high:+.2f}], "
+        "p <0.001 (Holm of 3), sign-flip p 0.002, n 10: better"
+    )
+    assert line in text
+    first = text.splitlines()[0]
+    assert first.startswith("accuracy, 6 cells x 10 seeds: best cell: activation gelu, dropout")
+    assert f"gelu better than relu by {100 * gelu.estimate:.2f} pp" in first
+    assert f"seed correlation {gelu.correlation:.2f}, smallest detectable difference" in text
+    assert (
+        "leaky_relu:0.2 - relu" in text and "undecided (" in text and "No replica diverged" in text
+    )
+
+
+def test_interactions_and_simple_effects_lead():
+    text = render(analyse(make(interaction=0.05), ACCURACY), width=200)
+    assert text.index("Simple effects") < text.index("Averaged over the other factors")
+    assert "activation gelu x dropout 0.2: +5." in text and "(max-|t| of 2)" in text
+    assert "gelu better than relu by" in text.splitlines()[0]
+    assert "at dropout 0.2" in text.splitlines()[0]
+    assert "2 of 2 two-way interactions not shown" in render(analyse(make(), ACCURACY), width=200)
+
+
+def test_collapsed_replicas_are_told():
+    text = render(analyse(make(collapse=True), ACCURACY), width=200)
+    assert "1 diverged; survivors only: n 9" in text
+    assert "1 did not train; survivors only: n 9" in text
+    assert "diverged: 1 of 27 against 0 of 27, exact McNemar p 1.000 (Holm of 3)" in text
+    assert "by exact sign-flip, not t" in text and "1 replica missing" in text
+    text = render(analyse(make(collapse=True), LOSS), width=200)
+    assert "by exact signed-rank, not t" in text and "better in" in text
+
+
+def test_few_seeds_show_their_values():
+    grid = make(2)
+    text = render(analyse(grid, ACCURACY), width=200)
+    shown = " ".join(f"{100 * value:.2f}" for value in grid.values[0])
+    assert shown in text and "mean" not in text.split("Level minus")[0]
+    assert "n 2: no verdict (5 seeds or more give one)" in text
+
+
+def test_units_and_digits():
+    grid = make()
+    large = Grid(grid.factors, grid.cells, grid.seeds, 1000 * grid.values, grid.diverged)
+    tiny = Grid(grid.factors, grid.cells, grid.seeds, 1e-9 * grid.values, grid.diverged)
+    assert f" {1000 * grid.values[0].mean():.1f} " in render(analyse(large, LOSS)).split("Level")[0]
+    assert f"{1e-9 * grid.values[0].mean():.4g}" in render(analyse(tiny, LOSS))
+    assert "pp" not in render(analyse(large, LOSS)) and "%  " not in render(analyse(large, LOSS))
+
+
+def test_methods_explain_family_looks_and_margin():
+    text = methods(analyse(make(interaction=0.05), ACCURACY, margin=0.005, looks=2))
+    for part in ("family of 3", "2 looks", "+-0.5 pp", "Holm family of 7", "max-|t|"):
+        assert part in text
+    assert "corrected for nothing" in methods(analyse(make(), ACCURACY, exploratory=True))
+
+
+def test_exploratory_metrics_are_marked():
+    text = render_exploratory([analyse(make(), LOSS, exploratory=True)])
+    assert text.startswith("Exploratory") and "no verdicts" in text and "better" not in text
+    assert render_exploratory([]) == ""
