@@ -2,7 +2,7 @@
 
 The nets tell: every `nets.activations.Nonlinearity` sows the mean and spread of its output and
 its saturated and dead fractions when the collection "diagnostics" is mutable. Gradient norms are
-those of each layer's weights. Verdicts compare the first weight layer with the last hidden one.
+those of each layer's weights. `verdicts` says what they mean.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,9 +14,6 @@ import jax.numpy as jnp
 from experiments.engine.experiment import Data, Tree
 from experiments.engine.step import Replica, State, Trainer
 from nets.regularizers import kernels
-
-VANISHING, EXPLODING = 1e-3, 1e3
-SATURATED, DEAD = 0.5, 0.5
 
 
 def diagnose(trainer: Trainer, state: State, replica: Replica, data: Data, xs: Tree) -> Tree:
@@ -52,13 +49,9 @@ def _layer(path: Sequence[Any]) -> str:
     return "/".join(str(getattr(part, "key", part)) for part in path[:-1])
 
 
-def _flatten(sown: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Sown trees by the name of the module that sowed them."""
-    if any(name in sown for name in ("mean", "sd")):
-        return {"/".join(path[:-1]) or "net": dict(sown)}
-    flat: dict[str, Any] = {}
-    for name, value in sown.items():
-        inner = value[-1] if isinstance(value, tuple) else value
-        if isinstance(inner, Mapping):
-            flat |= _flatten(inner, (*path, name))
-    return flat
+def _flatten(collection: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What the modules wrote, by the path of the module."""
+    if "mean" in collection:
+        return {"/".join(path): dict(collection)}
+    parts = [_flatten(inner, (*path, name)) for name, inner in collection.items()]
+    return {name: values for part in parts for name, values in part.items()}

@@ -105,9 +105,8 @@ def pairings(grid: Grid) -> list[Pairing]:
     found = [pairing for item in wanted if (pairing := pair(grid, *item))]
     used = {row for pairing in found for row in pairing.rows}
     texts = [f"({', '.join(cell)})" for cell in grid.cells]
-    for row in range(1, len(grid.cells)):
-        if row not in used:
-            found.append(Pairing("cell", texts[row], texts[0], (), (row,), (0,)))
+    alone = [row for row in range(1, len(grid.cells)) if row not in used]
+    found += [Pairing("cell", texts[row], texts[0], (), (row,), (0,)) for row in alone]
     return found
 
 

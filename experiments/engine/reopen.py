@@ -26,12 +26,12 @@ class Reopened:
 
     def report(self, width: int) -> str:
         """The answer from the recorded lines; says so where replicas are missing."""
-        done = finished(read_lines(self.folder))
+        lines = read_lines(self.folder)
         metrics = [Metric(**metric) for metric in self.contents.get("metrics", [])]
-        if not metrics or not done:
+        if not metrics or not finished(lines):
             return f"{self.folder}: no replica has finished yet"
         looks = max(1, len(self.contents["looks"]))
-        return results.answer(self.study, metrics, done, looks, width).text
+        return results.answer(self.study, metrics, lines, looks, width).text
 
 
 def reopen(experiments: "Mapping[str, Entry]", folder: pathlib.Path) -> Reopened:

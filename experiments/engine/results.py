@@ -11,6 +11,7 @@ from experiments.data.dataset import Dataset
 from experiments.engine.analysis import analyse, to_json
 from experiments.engine.config import nearest, spell
 from experiments.engine.errors import UsageError
+from experiments.engine.folder import finished
 from experiments.engine.record import write_json
 from experiments.engine.statistics import Analysis, Grid, Metric, select
 from experiments.engine.study import (
@@ -25,6 +26,7 @@ from experiments.engine.study import (
     tuning_seeds,
 )
 from experiments.engine.text import render, render_exploratory
+from experiments.engine.verdicts import diagnosis_text
 
 Done = Mapping[tuple[Any, ...], Mapping[str, Any]]
 
@@ -139,10 +141,14 @@ class Answer:
 
 
 def answer(
-    study: Study, metrics: Sequence[Metric], done: Done, looks: int, width: int = 100
+    study: Study,
+    metrics: Sequence[Metric],
+    lines: Sequence[Mapping[str, Any]],
+    looks: int,
+    width: int = 100,
 ) -> Answer:
-    """Analyses the reporting replicas recorded so far."""
-    metric = metrics[0]
+    """Analyses the reporting replicas among the lines recorded so far."""
+    metric, done = metrics[0], finished(lines)
     tuned_done = all(job.key in done for job in tuning_jobs(study))
     chosen = choices(study, metric, done) if tuned_done else {}
     jobs = report_jobs(study, chosen) if tuned_done else []
@@ -160,6 +166,7 @@ def answer(
         render_exploratory(others, width=width),
     ]
     parts += tuning_text(study, chosen, metric)
+    parts += diagnosis_text(lines, lambda cell: label(study, cell))
     return Answer(analysis, "\n".join(parts))
 
 

@@ -18,6 +18,7 @@ from experiments.engine.folder import (
     claim_folder,
     default_folder,
     drop_unfinished,
+    read_lines,
     write_results,
     write_study,
 )
@@ -114,7 +115,7 @@ def train_study(
         _look(contents, study)
         write_study(folder, contents)
         write_results(folder, study, done)
-        answer = results.answer(study, metrics, done, len(contents["looks"]), width)
+        answer = results.answer(study, metrics, read_lines(folder), len(contents["looks"]), width)
         results.save(folder, answer)
     echo(f"\n{answer.text}\n\nfolder: {folder}")
     return Outcome(folder, study, answer.analysis, answer.text, done)

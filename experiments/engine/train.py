@@ -115,8 +115,8 @@ def _lane_lines(group: Group, tree: Tree, line: Callable[[Tree], dict[str, Any]]
 
 
 def number(value: Any) -> float | None:
-    """A JSON number; None where it is not finite."""
-    return float(value) if math.isfinite(float(value)) else None
+    """A JSON number with the nine digits that tell float32 values apart; None if not finite."""
+    return float(f"{float(value):.9g}") if math.isfinite(float(value)) else None
 
 
 def curve_lines(

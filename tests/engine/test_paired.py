@@ -44,10 +44,12 @@ def test_exact_sign_flip_agrees_with_scipy(n):
 def test_sign_flips_are_all_patterns_and_monte_carlo_beyond():
     flips, exact = paired.sign_flips(5)
     patterns = {tuple(row) for row in flips} | {tuple(-row) for row in flips}
-    assert exact and patterns == set(itertools.product([-1.0, 1.0], repeat=5))
+    assert exact
+    assert patterns == set(itertools.product([-1.0, 1.0], repeat=5))
     assert (flips[0] == 1).all()
     flips, exact = paired.sign_flips(paired.EXACT_SEEDS + 1)
-    assert not exact and (flips[0] == 1).all()
+    assert not exact
+    assert (flips[0] == 1).all()
     differences = RNG.normal(0.4, 1, 20)
     t_p = SCIPY.ttest_1samp(differences, 0).pvalue
     assert paired.sign_flip_p(differences) == paired.sign_flip_p(differences)
@@ -106,7 +108,7 @@ def test_correlation():
     assert paired.correlation(first[:2], second[:2]) is None
 
 
-@pytest.mark.parametrize("n, alpha", [(5, 0.05), (10, 0.05), (10, 0.01)])
+@pytest.mark.parametrize(("n", "alpha"), [(5, 0.05), (10, 0.05), (10, 0.01)])
 def test_detectable_effect_is_found_in_four_of_five_simulations(n, alpha):
     effect = paired.detectable_effect(n, alpha)
     samples = np.random.default_rng(n).normal(effect, 1, (20_000, n))
@@ -121,7 +123,8 @@ def test_seeds_needed_has_the_power_it_promises():
     assert paired.seeds_needed(0.5, 1.0, 40, 0.05, None) == 41
     assert paired.seeds_needed(0.0, 1.0, 10, 0.05, None) is None
     seeds = paired.seeds_needed(0.1, 1.0, 10, 0.05, 0.7)
-    assert seeds is not None and seeds < 34
+    assert seeds is not None
+    assert seeds < 34
     samples = np.random.default_rng(0).normal(0.1, 1, (20_000, seeds))
     hits = int((paired.equivalence_p(samples, 0.7) <= 0.05).sum())
     assert 0.795 < hits / 20_000 < 0.84  # seeds are whole numbers and the formula a lower bound

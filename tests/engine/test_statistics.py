@@ -1,4 +1,4 @@
-"""`analyse` and `select`: what each kind of study is told."""
+"""`analyse`: what each kind of study is told."""
 
 import dataclasses
 import itertools
@@ -11,7 +11,7 @@ from scipy import stats
 
 from experiments.engine import paired
 from experiments.engine.analysis import analyse, to_json
-from experiments.engine.statistics import Grid, Metric, select
+from experiments.engine.statistics import Grid, Metric
 
 SCIPY: Any = stats  # whose results have incomplete types
 
@@ -45,7 +45,9 @@ def test_contrasts_are_formed_per_seed_with_their_family():
     contrast = found["activation", "gelu"]
     expected = SCIPY.ttest_rel(gelu, relu)
     interval = expected.confidence_interval(1 - 0.05 / 3)
-    assert contrast.n == 10 and contrast.averaged_over == 2 and contrast.test == "t"
+    assert contrast.n == 10
+    assert contrast.averaged_over == 2
+    assert contrast.test == "t"
     np.testing.assert_allclose(contrast.differences, gelu - relu)
     assert contrast.p == pytest.approx(expected.pvalue)
     assert contrast.interval == pytest.approx((interval.low, interval.high))
@@ -55,7 +57,8 @@ def test_contrasts_are_formed_per_seed_with_their_family():
     adjusted = paired.holm(np.array([item.p for item in analysis.contrasts]))
     assert [item.p_adjusted for item in analysis.contrasts] == pytest.approx(adjusted.tolist())
     assert contrast.p_sign_flip == pytest.approx(2 / 2**10)
-    assert contrast.verdict == "better" and contrast.wins == 10
+    assert contrast.verdict == "better"
+    assert contrast.wins == 10
 
 
 def test_cells_report_t_intervals():
@@ -66,7 +69,8 @@ def test_cells_report_t_intervals():
     assert (summary.n, summary.mean) == (10, pytest.approx(values.mean()))
     assert summary.sd == pytest.approx(values.std(ddof=1))
     assert summary.interval == pytest.approx((low, high))
-    assert cell.diverged == cell.did_not_train == 0 and cell.survivors is None
+    assert cell.diverged == cell.did_not_train == 0
+    assert cell.survivors is None
 
 
 def test_direction_of_the_metric():
@@ -94,7 +98,8 @@ def test_identical_values_have_no_p():
     analysis = analyse(grid, ACCURACY, margin=0.01)
     contrast = by_level(analysis.contrasts)["dropout", "0.2"]
     assert contrast.p is contrast.p_sign_flip is contrast.p_adjusted is contrast.interval is None
-    assert contrast.verdict == "no verdict" and "identical" in contrast.reason
+    assert contrast.verdict == "no verdict"
+    assert "identical" in contrast.reason
     gelu = by_level(analysis.contrasts)["activation", "gelu"]
     interval = SCIPY.ttest_1samp(gelu.differences, 0).confidence_interval(1 - 0.05 / 3)
     assert gelu.interval == pytest.approx((interval.low, interval.high))  # the family stays 3
@@ -121,6 +126,7 @@ def test_equivalent_undecided_and_their_order():
 def test_looks_and_exploration():
     grid = make({("activation", "gelu"): 0.006})
     once, twice = (analyse(grid, ACCURACY, looks=looks) for looks in (1, 4))
+    first: Any
     later: Any
     for first, later in zip(once.contrasts, twice.contrasts, strict=True):
         assert later.p_adjusted == pytest.approx(min(4 * first.p_adjusted, 1))
@@ -138,7 +144,8 @@ def test_looks_and_exploration():
 def test_edge_cells_withhold_the_contrasts_they_enter():
     analysis = analyse(make({("activation", "gelu"): 0.05}), ACCURACY, edge_cells=(2,))
     found = by_level(analysis.contrasts)
-    assert analysis.cells[2].at_edge and not analysis.cells[3].at_edge
+    assert analysis.cells[2].at_edge
+    assert not analysis.cells[3].at_edge
     assert found["activation", "gelu"].verdict == found["dropout", "0.2"].verdict == "withheld"
     assert "widen --tune" in found["activation", "gelu"].reason
     assert found["activation", "tanh"].verdict == "undecided"
@@ -187,9 +194,11 @@ def test_interaction_contrast_by_hand():
 
 def test_other_shapes_of_studies():
     one = analyse(make({("dropout", "0.2"): 0.02}, factors={"dropout": ("0", "0.2")}), ACCURACY)
-    assert [item.verdict for item in one.contrasts] == ["better"] and not one.interactions
+    assert [item.verdict for item in one.contrasts] == ["better"]
+    assert not one.interactions
     single = analyse(make(factors={"dropout": ("0",)}), ACCURACY)
-    assert not single.contrasts and len(single.cells) == 1
+    assert not single.contrasts
+    assert len(single.cells) == 1
     full = make({("activation", "gelu"): 0.02})
     star = dataclasses.replace(
         full,
@@ -212,23 +221,23 @@ def test_other_shapes_of_studies():
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "message"),
     [
-        {"values": np.zeros((6, 9))},
-        {"diverged": np.zeros((5, 10), bool)},
-        {"seeds": (0,) * 10},
-        {"cells": (("relu", "0"),) * 6},
-        {"cells": (("relu", "9"), *itertools.product(*FACTORS.values()))[:6]},
+        ({"values": np.zeros((6, 9))}, "values"),
+        ({"diverged": np.zeros((5, 10), bool)}, "diverged"),
+        ({"seeds": (0,) * 10}, "equal seeds"),
+        ({"cells": (("relu", "0"),) * 6}, "equal cells"),
+        ({"cells": (("relu", "9"), *itertools.product(*FACTORS.values()))[:6]}, "unknown level"),
     ],
 )
-def test_a_grid_that_contradicts_itself_is_refused(change):
-    with pytest.raises(ValueError):
+def test_a_grid_that_contradicts_itself_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
         analyse(dataclasses.replace(make(), **change), ACCURACY)
 
 
 @pytest.mark.parametrize("option", [{"margin": 0.0}, {"looks": 0}, {"edge_cells": (6,)}])
 def test_options_out_of_range_are_refused(option):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"margin|looks|edge cell"):
         analyse(make(), ACCURACY, **option)
 
 
@@ -238,19 +247,3 @@ def test_json_holds_no_nan():
     for metric in (ACCURACY, LOSS):
         text = json.dumps(to_json(analyse(grid, metric)), allow_nan=False)
         assert json.loads(text)["cells"][0]["values"][0] is None
-
-
-def test_select_takes_the_best_mean_and_knows_the_edge():
-    curve = np.array([[0.5, 0.6], [0.9, 0.7], [0.7, 0.8], [0.8, 0.8]])
-    fine = np.zeros(curve.shape, bool)
-    assert select(curve, True, fine) == (1, False)  # a tie with the last goes to the first
-    assert select(curve, False, fine) == (0, True)
-    assert select(curve, False, fine, closed_ends=(True, False)) == (0, False)
-    lost = fine.copy()
-    lost[1, 0] = True
-    assert select(curve, True, lost) == (3, True)
-    assert select(np.where(lost, np.nan, curve), True, fine) == (3, True)
-    assert select(curve, True, ~fine & (np.arange(4)[:, None] != 2)) == (2, False)
-    assert select(curve[:1], True, fine[:1]) == (0, False)
-    with pytest.raises(ValueError):
-        select(curve, True, fine[:2])

@@ -39,7 +39,8 @@ def test_no_line_exceeds_the_width(width, metric, seeds, collapse):
     extra = {"train": [0.95] * 6, "gap": [0.05] * 5 + [None]}
     text = render(analysis, width=width, extra=extra) + render_exploratory([analysis], width=width)
     assert max(map(len, text.splitlines())) <= width
-    assert "nan" not in text and "inf" not in text
+    assert "nan" not in text
+    assert "inf" not in text
 
 
 def test_long_levels_are_stacked_instead_of_cut():
@@ -64,15 +65,16 @@ def test_the_verdict_line_and_the_answer():
     assert first.startswith("accuracy, 6 cells x 10 seeds: best cell: activation gelu, dropout")
     assert f"gelu better than relu by {100 * gelu.estimate:.2f} pp" in first
     assert f"seed correlation {gelu.correlation:.2f}, smallest detectable difference" in text
-    assert (
-        "leaky_relu:0.2 - relu" in text and "undecided (" in text and "No replica diverged" in text
-    )
+    assert "leaky_relu:0.2 - relu" in text
+    assert "undecided (" in text
+    assert "No replica diverged" in text
 
 
 def test_interactions_and_simple_effects_lead():
     text = render(analyse(make(interaction=0.05), ACCURACY), width=200)
     assert text.index("Simple effects") < text.index("Averaged over the other factors")
-    assert "activation gelu x dropout 0.2: +5." in text and "(max-|t| of 2)" in text
+    assert "activation gelu x dropout 0.2: +5." in text
+    assert "(max-|t| of 2)" in text
     assert "gelu better than relu by" in text.splitlines()[0]
     assert "at dropout 0.2" in text.splitlines()[0]
     assert "2 of 2 two-way interactions not shown" in render(analyse(make(), ACCURACY), width=200)
@@ -83,16 +85,19 @@ def test_collapsed_replicas_are_told():
     assert "1 diverged; survivors only: n 9" in text
     assert "1 did not train; survivors only: n 9" in text
     assert "diverged: 1 of 27 against 0 of 27, exact McNemar p 1.000 (Holm of 3)" in text
-    assert "by exact sign-flip, not t" in text and "1 replica missing" in text
+    assert "by exact sign-flip, not t" in text
+    assert "1 replica missing" in text
     text = render(analyse(make(collapse=True), LOSS), width=200)
-    assert "by exact signed-rank, not t" in text and "better in" in text
+    assert "by exact signed-rank, not t" in text
+    assert "better in" in text
 
 
 def test_few_seeds_show_their_values():
     grid = make(2)
     text = render(analyse(grid, ACCURACY), width=200)
     shown = " ".join(f"{100 * value:.2f}" for value in grid.values[0])
-    assert shown in text and "mean" not in text.split("Level minus")[0]
+    assert shown in text
+    assert "mean" not in text.split("Level minus")[0]
     assert "n 2: no verdict (5 seeds or more give one)" in text
 
 
@@ -102,7 +107,8 @@ def test_units_and_digits():
     tiny = Grid(grid.factors, grid.cells, grid.seeds, 1e-9 * grid.values, grid.diverged)
     assert f" {1000 * grid.values[0].mean():.1f} " in render(analyse(large, LOSS)).split("Level")[0]
     assert f"{1e-9 * grid.values[0].mean():.4g}" in render(analyse(tiny, LOSS))
-    assert "pp" not in render(analyse(large, LOSS)) and "%  " not in render(analyse(large, LOSS))
+    assert "pp" not in render(analyse(large, LOSS))
+    assert "%  " not in render(analyse(large, LOSS))
 
 
 def test_methods_explain_family_looks_and_margin():
@@ -114,5 +120,7 @@ def test_methods_explain_family_looks_and_margin():
 
 def test_exploratory_metrics_are_marked():
     text = render_exploratory([analyse(make(), LOSS, exploratory=True)])
-    assert text.startswith("Exploratory") and "no verdicts" in text and "better" not in text
+    assert text.startswith("Exploratory")
+    assert "no verdicts" in text
+    assert "better" not in text
     assert render_exploratory([]) == ""

@@ -1,0 +1,117 @@
+"""Verdicts from diagnostics: vanishing or exploding gradients, saturated and dead units."""
+
+import re
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+VANISHING, EXPLODING = 1e-2, 1e2
+"""Gradient of the first weight layer over that of the last hidden one, beyond which the first
+does not learn at the rate of the last (Hochreiter 1991; Glorot & Bengio 2010)."""
+SATURATED = 0.9
+"""Share of outputs with a slope below 0.05."""
+DEAD = 0.5
+"""Share of units whose slope is zero for every example of the batch."""
+
+Lines = Sequence[Mapping[str, Any]]
+
+
+def diagnosis_text(lines: Lines, label: Callable[[int], str]) -> list[str]:
+    """Per cell, the layers before training and after the last epoch, and what they mean.
+
+    Args:
+        lines: of `metrics.jsonl`; those with a "diagnosis" are used, of reporting replicas.
+        label: cell index -> its levels for people.
+    """
+    chosen = [line for line in lines if "diagnosis" in line and line["phase"] == "report"]
+    text: list[str] = []
+    for cell in sorted({line["cell"] for line in chosen}):
+        mine = [line for line in chosen if line["cell"] == cell]
+        for epoch in sorted({line["epoch"] for line in mine} & _ends(mine)):
+            layers = medians([line["diagnosis"] for line in mine if line["epoch"] == epoch])
+            when = "before training" if epoch == 0 else f"after epoch {epoch}"
+            text += ["", f"Layers of {label(cell)}, {when} (medians over seeds):", *_table(layers)]
+            text += [f"  verdict: {verdict}" for verdict in verdicts(layers)]
+    return text
+
+
+def _ends(lines: Lines) -> set[int]:
+    epochs = [line["epoch"] for line in lines]
+    return {min(epochs), max(epochs)}
+
+
+def medians(diagnoses: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The layer-wise median of several diagnoses: {"gradient": {...}, "activation": {...}}."""
+    first = diagnoses[0]
+    gradient = {
+        name: _median([each["gradient"][name] for each in diagnoses]) for name in first["gradient"]
+    }
+    activation = {
+        name: {key: _median([each["activation"][name][key] for each in diagnoses]) for key in part}
+        for name, part in first["activation"].items()
+    }
+    return {"gradient": gradient, "activation": activation}
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
+
+
+def in_order(names: Sequence[str]) -> list[str]:
+    """Layer names in the order of their numbers; names without a number (the output) last."""
+
+    def key(name: str) -> tuple[bool, list[Any]]:
+        parts = re.split(r"(\d+)", name)
+        return len(parts) == 1, [int(p) if p.isdigit() else p for p in parts]
+
+    return sorted(names, key=key)
+
+
+def verdicts(layers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What the numbers of one net mean, in words; "healthy" if nothing stands out."""
+    found = _gradient_verdict(layers["gradient"])
+    for name in in_order(list(layers["activation"])):
+        part = layers["activation"][name]
+        if (part["dead"] or 0) > DEAD:
+            found.append(f"{100 * part['dead']:.0f} % of the units of {name} are dead")
+        elif (part["saturated"] or 0) > SATURATED:
+            found.append(f"{100 * part['saturated']:.0f} % of the outputs of {name} are saturated")
+    return found or ["gradients and activations healthy"]
+
+
+def _gradient_verdict(gradient: Mapping[str, float | None]) -> list[str]:
+    hidden = [name for name in in_order(list(gradient)) if name != "output"]
+    if len(hidden) < 2:
+        return []
+    first, last = gradient[hidden[0]], gradient[hidden[-1]]
+    if first is None or last is None:
+        return ["gradients are not finite: diverged"]
+    if last == 0:
+        return ["no gradient reaches the hidden layers: the net cannot learn"]
+    if VANISHING <= first / last <= EXPLODING:
+        return []
+    what = "vanishing" if first < last else "exploding"
+    return [f"{hidden[0]} receives {first / last:.1g} of {hidden[-1]}'s gradient: {what}"]
+
+
+def _table(layers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    heads = ("gradient", "mean", "sd", "saturated", "dead")
+    lines = [f"  {'layer':<16}" + "".join(f"{head:>11}" for head in heads)]
+    activation = in_order(list(layers["activation"]))
+    for index, name in enumerate(in_order(list(layers["gradient"]))):
+        numbers = [_short(layers["gradient"][name])]
+        if index < len(activation):
+            part = layers["activation"][activation[index]]
+            numbers += [_short(part["mean"]), _short(part["sd"])]
+            numbers += [_percent(part["saturated"]), _percent(part["dead"])]
+        lines.append(f"  {name:<16}" + "".join(f"{number:>11}" for number in numbers))
+    return lines
+
+
+def _short(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.3g}"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.0f} %"

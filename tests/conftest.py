@@ -1,0 +1,40 @@
+"""Settings every test runs under: strict shapes and types, two virtual devices, one cache."""
+
+import os
+
+import jax
+import pytest
+from jaxtyping import install_import_hook
+
+import tests.typecheck  # noqa: F401  (the hook names it, so it must be importable first)
+
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
+os.environ.setdefault("ABLAX_MANUAL_DIR", "")
+
+CHECKED = [
+    "nets",
+    "experiments.classification",
+    "experiments.data",
+    "experiments.mlp",
+    "experiments.optimizers",
+    *(
+        f"experiments.engine.{name}"
+        for name in (
+            "analysis", "answer", "config", "contrasts", "diagnostics", "folder", "interactions",
+            "keys", "lease", "paired", "pairing", "plan", "program", "record", "results",
+            "session", "statistics", "step", "study", "text", "train", "verdicts", "wording",
+        )
+    ),
+]  # fmt: skip
+"""Modules whose annotations are checked; the rest name types that only a type checker imports."""
+
+_hook = install_import_hook(CHECKED, "tests.typecheck.check")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _strict_jax():
+    from experiments.engine.devices import setup
+
+    setup()
+    with jax.numpy_rank_promotion("raise"), jax.debug_key_reuse(True):
+        yield
