@@ -19,10 +19,11 @@ from experiments.data import preprocess, split
 from experiments.data.dataset import Dataset, Spec
 from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Data, Tree
+from experiments.engine.keys import Streams
 from experiments.engine.statistics import Metric
 from experiments.optimizers import check_optimizer, make_optimizer
 from nets import losses
-from nets.regularizers import concentration, elastic, max_norm
+from nets.regularizers import concentration, l1, l2, max_norm
 
 EVALUATION_ROWS = 1000
 
@@ -112,9 +113,17 @@ def check(config: Any, spec: Spec) -> None:
         )
 
 
-def prepare(config: Any, dataset: Dataset, streams: Any) -> dict[str, Any]:
-    """A replica's training and validation rows, labels and preprocessing statistics."""
-    return split.prepare(config.data, dataset, streams)
+@functools.lru_cache(maxsize=128)
+def _prepare(data: split.Data, dataset: Dataset, streams: Streams) -> dict[str, Any]:
+    return split.prepare(data, dataset, streams)
+
+
+def prepare(config: Any, dataset: Dataset, streams: Streams) -> dict[str, Any]:
+    """A replica's training and validation rows, labels and preprocessing statistics.
+
+    They depend on the data config and the seed alone, so cells share them.
+    """
+    return _prepare(config.data, dataset, streams)
 
 
 def sample_input(config: Any, spec: Spec) -> jax.Array:
@@ -161,8 +170,10 @@ def loss_fn(
     loss = jnp.mean(example_loss(objective)(logits, batch["y"]))
     right = jnp.mean(jnp.argmax(logits, axis=-1) == batch["y"])
     measured = {"accuracy": right, "loss": loss}
-    if objective.l1 is not None or objective.l2 is not None:
-        loss = loss + elastic(params, objective.l1 or 0.0, objective.l2 or 0.0)
+    if objective.l1 is not None:
+        loss = loss + objective.l1 * l1(params)
+    if objective.l2 is not None:
+        loss = loss + objective.l2 * l2(params)
     return loss, (model_state, measured)
 
 

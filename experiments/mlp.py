@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Annotated, Any, Literal
 
+import jax.numpy as jnp
+
 from experiments import classification
 from experiments.classification import Objective
 from experiments.data.dataset import Spec
@@ -34,6 +36,7 @@ class Config:
         init: initialiser of every kernel, `he_normal` or `normal:0.01`.
         init_scale: factor on all initial kernels.
         bias_init: initialiser of every bias.
+        compute_dtype: of matrix products and activations; parameters and loss stay float32.
     """
 
     data: Data = Data()
@@ -49,6 +52,7 @@ class Config:
     init: Annotated[Initializer, Choices(INITIALIZERS)] = INITIALIZERS["he_normal"]
     init_scale: float = 1.0
     bias_init: Literal["zeros", "fan_in_uniform"] = "zeros"
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
 
 
 def check(config: Any, spec: Spec) -> None:
@@ -84,6 +88,7 @@ def make_net(config: Any, spec: Spec) -> MLP:
         kernel_init=config.init,
         init_scale=config.init_scale,
         bias_init=config.bias_init,
+        dtype=jnp.dtype(config.compute_dtype),
     )
 
 

@@ -41,12 +41,12 @@ def leaky_relu(x: jax.Array, slope: float | jax.Array) -> jax.Array:
 
 
 def elu(x: jax.Array, alpha: float | jax.Array) -> jax.Array:
-    """x where positive, alpha (exp(x) - 1) elsewhere (Clevert et al. 2015, equation 15)."""
+    """x where positive, alpha (exp(x) - 1) elsewhere (Clevert et al. 2015, arXiv 1511.07289)."""
     return jax.nn.elu(x, jnp.asarray(alpha, x.dtype))
 
 
 def celu(x: jax.Array, alpha: float | jax.Array) -> jax.Array:
-    """x where positive, alpha (exp(x / alpha) - 1) elsewhere (Barron 2017, equation 2)."""
+    """x where positive, alpha (exp(x / alpha) - 1) elsewhere (Barron 2017, arXiv 1704.07483)."""
     return jax.nn.celu(x, jnp.asarray(alpha, x.dtype))
 
 

@@ -49,7 +49,7 @@ def uniform(key: jax.Array, shape: Sequence[int], dtype: DTypeLike, bound: float
 
 
 def fan_in_uniform(key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> jax.Array:
-    """U(-1/sqrt(fan_in), 1/sqrt(fan_in)), PyTorch's default (LeCun et al. 1998, section 4.6)."""
+    """U(-1/sqrt(fan_in), 1/sqrt(fan_in)), the default of PyTorch: variance 1 / (3 fan_in)."""
     return uniform(key, shape, dtype, 1 / math.sqrt(fans(shape)[0]))
 
 
@@ -86,7 +86,7 @@ def he_uniform(key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> jax.Ar
 def orthogonal(key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> jax.Array:
     """Orthonormal columns, or rows if there are fewer: all axes but the last are the rows.
 
-    Uniform over such matrices (Saxe et al. 2014, arXiv 1312.6120, section 3).
+    Uniform over such matrices (Saxe et al. 2014, arXiv 1312.6120).
     """
     return jax.nn.initializers.orthogonal()(key, shape, dtype)
 

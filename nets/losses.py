@@ -14,7 +14,7 @@ def multiclass_hinge(
 ) -> Float[Array, "*batch"]:
     """Sum over the wrong classes j of max(0, margin + s_j - s_y).
 
-    Weston & Watkins 1999, equation 4; the SVM loss of most lecture notes.
+    Weston & Watkins 1999; the SVM loss of most lecture notes.
     """
     return jnp.sum(_violations(logits, labels, margin), axis=-1)
 
@@ -24,7 +24,7 @@ def crammer_singer_hinge(
 ) -> Float[Array, "*batch"]:
     """Largest over the wrong classes j of max(0, margin + s_j - s_y).
 
-    Crammer & Singer 2001, section 3. Where classes tie, they share the gradient equally.
+    Crammer & Singer 2001. Where classes tie, they share the gradient equally.
     """
     return jnp.max(_violations(logits, labels, margin), axis=-1)
 
@@ -34,7 +34,7 @@ def one_vs_rest_squared_hinge(
 ) -> Float[Array, "*batch"]:
     """Sum over all classes of max(0, margin - t s)^2, with t = 1 for the label and -1 elsewhere.
 
-    The L2-SVM of Tang 2013 (arXiv 1306.0239, equation 5), without its weight penalty.
+    The L2-SVM of Tang 2013 (arXiv 1306.0239), without its weight penalty.
     """
     signed = _signed(_wide(logits), labels)
     return jnp.sum(jnp.square(jax.nn.relu(jnp.asarray(margin, signed.dtype) - signed)), axis=-1)

@@ -22,7 +22,12 @@ class Option:
     parameters: tuple[float, ...] = ()
 
     def __str__(self) -> str:
-        return ":".join([self.name, *(f"{value:g}" for value in self.parameters)])
+        return ":".join([self.name, *(spell_number(value) for value in self.parameters)])
+
+
+def spell_number(value: float) -> str:
+    """The shortest text that reads back as the same number: `0.2`, `1`, `0.123456789`."""
+    return f"{value:g}" if float(f"{value:g}") == value else repr(float(value))
 
 
 def parse_option(text: str, table: Mapping[str, OptionT]) -> OptionT:

@@ -27,7 +27,7 @@ class Spec:
     train_rows: int = 0
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
     """Arrays on the host, possibly memory-mapped and read-only.
 

@@ -131,7 +131,7 @@ def _notes(grid: Grid, scores: Scores, seeds: int) -> list[str]:
         notes.append(f"{count(diverged, 'replica')} diverged, kept {stand_in}.")
     if collapsed:
         notes.append(f"{count(collapsed, 'replica')} did not train (no better than chance).")
-    if diverged or collapsed:
+    if (diverged or collapsed) and grid.factors:
         notes.append("Contrasts with such replicas are judged by an exact test, not by t.")
     if len(grid.cells) < math.prod(len(levels) for levels in grid.factors.values()):
         notes.append("Not a full factorial: each contrast uses the cells that have a twin.")

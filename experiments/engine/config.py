@@ -9,6 +9,7 @@ opts a float out, and `float | None` is static when None and traced otherwise.
 import dataclasses
 import difflib
 import functools
+import numbers
 import types
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -16,7 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import docstring_parser
 
 from experiments.engine.errors import UsageError
-from nets.options import Option, parse_option
+from nets.options import Option, parse_option, spell_number
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -171,9 +172,7 @@ def spell(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, tuple):
         return ",".join(spell(v) for v in value) if value else "()"
-    if isinstance(value, float) and float(f"{value:g}") == value:
-        return f"{value:g}"
-    return str(value)
+    return spell_number(value) if isinstance(value, float) else str(value)
 
 
 def describe(config: Any) -> dict[str, str]:
@@ -200,18 +199,47 @@ def parse_values(leaf: Leaf, text: str) -> tuple[Any, ...]:
 
 
 def coerce(leaf: Leaf, value: Any) -> Any:
-    """A value given from Python, in the form the config holds (text is parsed)."""
+    """A value given from Python, in the form the config holds (text is parsed).
+
+    Raises:
+        UsageError: the value does not fit the field's type; says what does.
+    """
     if isinstance(value, str):
         return parse(leaf, value)
-    if isinstance(value, list):
-        return tuple(value)
-    if isinstance(value, int) and leaf.is_float:
-        return float(value)
-    annotations = get_args(leaf.kind)[1:] if get_origin(leaf.kind) is Annotated else ()
-    converters = [m.convert for m in annotations if isinstance(m, Choices) and m.convert]
-    if converters and callable(value) and not isinstance(value, Option):
-        return converters[0](value)
+    try:
+        return _fit(leaf.kind, value)
+    except ValueError:
+        raise UsageError(f"{leaf.flag}: expected {takes(leaf.kind)}, not {value!r}") from None
+
+
+def _fit(kind: Any, value: Any) -> Any:
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        choices = [m for m in args[1:] if isinstance(m, Choices)]
+        return _fit_option(choices[0], value) if choices else _fit(args[0], value)
+    if _is_optional(kind):
+        inner = next(a for a in args if a is not type(None))
+        return None if value is None else _fit(inner, value)
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_fit(args[0], item) for item in value)
+    if origin is Literal and value in args:
+        return value
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if is_number and (kind is float or (kind is int and isinstance(value, numbers.Integral))):
+        return kind(value)
+    if kind in (bool, str) and isinstance(value, kind):
+        return value
+    if kind in (bool, int, float, str) or origin in (tuple, Literal):
+        raise ValueError
     return value
+
+
+def _fit_option(choices: Choices, value: Any) -> Any:
+    if isinstance(value, Option):
+        return value
+    if choices.convert is None or not callable(value):
+        raise ValueError
+    return choices.convert(value)
 
 
 def takes(kind: Any) -> str:

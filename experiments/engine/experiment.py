@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from experiments.data.dataset import Dataset, Spec
+from experiments.engine.keys import Streams
 from experiments.engine.statistics import Metric
 
 Tree = Any
@@ -38,7 +39,7 @@ class Experiment:
         load: (config, manual_dir) -> the data set, on the host.
         check: (config, spec) -> None; raises `UsageError` for a value that cannot work.
         prepare: (config, dataset, streams) -> one replica's own arrays, on the host;
-            `streams(name)` is a fresh NumPy generator of the replica's seed.
+            `streams(name)` is a NumPy generator of the replica's seed.
         make_net: (config, spec) -> a Linen module. (traced)
         sample_input: (config, spec) -> an input for the module's `init`, batch of one.
         make_optimizer: (config, total_steps) -> an optax transformation. (traced)
@@ -61,7 +62,7 @@ class Experiment:
     metrics: Callable[[Any, Spec], tuple[Metric, ...]]
     load: Callable[[Any, str | None], Dataset]
     check: Callable[[Any, Spec], None]
-    prepare: Callable[[Any, Dataset, Callable[[str], np.random.Generator]], dict[str, Any]]
+    prepare: Callable[[Any, Dataset, Streams], dict[str, Any]]
     make_net: Callable[[Any, Spec], Any]
     sample_input: Callable[[Any, Spec], jax.Array]
     make_optimizer: Callable[[Any, int], Any]

@@ -20,6 +20,9 @@ from experiments.engine.record import write_json
 from experiments.engine.study import Study, make_job, specification
 
 FORMAT = 1
+HIDDEN_FIELDS = ("phase", "cell", "tuned", "seed", "final", "test_correct", "epoch")
+LINE_FIELDS = (*HIDDEN_FIELDS, "step", "status", "diverged_step")
+"""What a final line holds beside measured values; the hidden ones are no columns of their own."""
 
 
 def default_folder(study: Study) -> pathlib.Path:
@@ -168,8 +171,7 @@ def _order(key: tuple[Any, ...]) -> tuple[Any, ...]:
 def _row(study: Study, line: Mapping[str, Any]) -> dict[str, Any]:
     job = make_job(study, line["phase"], line["cell"], {}, line["seed"])
     config = describe(job.config) | line["tuned"]
-    hidden = ("phase", "cell", "tuned", "seed", "final", "test_correct", "epoch")
-    measured = {name: value for name, value in line.items() if name not in hidden}
+    measured = {name: value for name, value in line.items() if name not in HIDDEN_FIELDS}
     return {"cell": line["cell"], "seed": line["seed"], **config, **measured}
 
 

@@ -5,8 +5,8 @@ Keys are never split in chains, so adding a stream changes no other, and the sam
 same stream in every cell: differences between cells are paired samples.
 """
 
+import dataclasses
 import zlib
-from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -22,10 +22,17 @@ def key_of(seed: jax.Array, stream: str, fix: tuple[str, ...] = ()) -> jax.Array
     return jax.random.fold_in(root, zlib.crc32(stream.encode()))
 
 
-def generators(seed: int, fix: tuple[str, ...] = ()) -> Callable[[str], np.random.Generator]:
-    """The same streams for work on the host: stream name -> a fresh NumPy generator."""
+@dataclasses.dataclass(frozen=True)
+class Streams:
+    """The same streams for work on the host: `Streams(seed)("split")` is a NumPy generator.
 
-    def stream(name: str) -> np.random.Generator:
-        return np.random.default_rng([0 if name in fix else seed, zlib.crc32(name.encode())])
+    Equal seeds give equal streams, so what is drawn from them can be cached by this value.
+    """
 
-    return stream
+    seed: int
+    fix: tuple[str, ...] = ()
+
+    def __call__(self, name: str) -> np.random.Generator:
+        """A fresh generator of one stream."""
+        seed = 0 if name in self.fix else self.seed
+        return np.random.default_rng([seed, zlib.crc32(name.encode())])

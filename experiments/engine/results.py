@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,41 +10,23 @@ import numpy as np
 
 from experiments.data.dataset import Dataset
 from experiments.engine.analysis import analyse, to_json
-from experiments.engine.config import nearest, spell
+from experiments.engine.config import nearest
 from experiments.engine.errors import UsageError
-from experiments.engine.folder import finished
+from experiments.engine.folder import LINE_FIELDS, finished
 from experiments.engine.record import write_json
-from experiments.engine.statistics import Analysis, Grid, Metric, select
+from experiments.engine.statistics import Analysis, Grid, Metric
 from experiments.engine.study import (
     Job,
     Study,
-    cells,
     factors,
     label,
     make_job,
     reporting_seeds,
     tuning_jobs,
-    tuning_seeds,
 )
-from experiments.engine.text import render, render_exploratory
+from experiments.engine.text import render, render_exploratory, table
+from experiments.engine.tuning import Done, Tuned, choices, score, tuning_text
 from experiments.engine.verdicts import diagnosis_text
-
-Done = Mapping[tuple[Any, ...], Mapping[str, Any]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Tuned:
-    """What tuning chose for one cell (or one seed of it).
-
-    Attributes:
-        values: field -> chosen value.
-        at_edge: fields whose choice is at an end of its grid that could be widened.
-        curve: per combination of the grid, its spelled values and its validation scores.
-    """
-
-    values: dict[str, Any]
-    at_edge: tuple[str, ...]
-    curve: tuple[tuple[dict[str, str], tuple[float, ...]], ...]
 
 
 def metrics(study: Study, dataset: Dataset) -> list[Metric]:
@@ -63,56 +46,10 @@ def metrics(study: Study, dataset: Dataset) -> list[Metric]:
     return [known.pop(name), *known.values()]
 
 
-def choose(study: Study, metric: Metric, done: Done, cell: int, seed: int | None = None) -> Tuned:
-    """The tuned values of a cell by mean validation score; of one seed if given."""
-    seeds = list(tuning_seeds(study)) if seed is None else [seed]
-    tune, grid = cells(study)[cell].tune, cells(study)[cell].grid
-    lines = [[done[make_job(study, "tune", cell, tuned, s).key] for s in seeds] for tuned in grid]
-    scores = np.array(
-        [[_score(line, f"validation_{metric.name}") for line in row] for row in lines]
-    )
-    diverged = np.array([[line["status"] == "diverged" for line in row] for row in lines])
-    best, _ = select(scores, metric.higher_is_better, diverged)
-    at_edge = [name for name in tune if _at_edge(tune[name], grid[best][name])]
-    curve = tuple(
-        ({name: spell(value) for name, value in tuned.items()}, tuple(row))
-        for tuned, row in zip(grid, scores.tolist(), strict=True)
-    )
-    return Tuned(dict(grid[best]), tuple(at_edge), curve)
-
-
-def _score(line: Mapping[str, Any], name: str) -> float:
-    value = line.get(name)
-    return float("nan") if value is None else float(value)
-
-
-def _at_edge(values: Sequence[Any], value: Any) -> bool:
-    """Whether a wider grid could do better: the value is its grid's smallest or largest number.
-
-    A smallest value of 0 (no penalty, no dropout) has nothing beyond it, and neither has a
-    choice that is not a number.
-    """
-    grid = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
-    if len(grid) < 2 or value not in grid:
-        return False
-    return value == max(grid) or (value == min(grid) and value != 0)
-
-
-def choices(study: Study, metric: Metric, done: Done) -> dict[tuple[int, int | None], Tuned]:
-    """What tuning chose, by (cell, None), or by (cell, seed) with `tune_per_seed`."""
-    seeds: Sequence[int | None] = reporting_seeds(study) if study.tune_per_seed else [None]
-    return {
-        (cell, seed): choose(study, metric, done, cell, seed)
-        for cell, point in enumerate(cells(study))
-        if point.tune
-        for seed in seeds
-    }
-
-
 def report_jobs(study: Study, chosen: Mapping[tuple[int, int | None], Tuned]) -> list[Job]:
     """The reporting replicas, at the tuned values."""
     jobs = []
-    for cell in range(len(cells(study))):
+    for cell in range(len(study.cells)):
         for seed in reporting_seeds(study):
             tuned = chosen.get((cell, seed)) or chosen.get((cell, None))
             jobs.append(make_job(study, "report", cell, tuned.values if tuned else {}, seed))
@@ -121,14 +58,14 @@ def report_jobs(study: Study, chosen: Mapping[tuple[int, int | None], Tuned]) ->
 
 def make_grid(study: Study, jobs: Sequence[Job], done: Done, column: str) -> Grid:
     """One column of the results as [cells, seeds]; NaN where a replica has not finished."""
-    shape = (len(cells(study)), study.seeds)
+    shape = (len(study.cells), study.seeds)
     values, diverged = np.full(shape, np.nan), np.zeros(shape, bool)
     for job in jobs:
         line = done.get(job.key)
         if line is not None:
-            values[job.cell, job.seed - study.first_seed] = _score(line, column)
+            values[job.cell, job.seed - study.first_seed] = score(line, column)
             diverged[job.cell, job.seed - study.first_seed] = line["status"] == "diverged"
-    levels = tuple(tuple(cell.levels.values()) for cell in cells(study))
+    levels = tuple(tuple(cell.levels.values()) for cell in study.cells)
     return Grid(factors(study), levels, tuple(reporting_seeds(study)), values, diverged)
 
 
@@ -161,11 +98,10 @@ def answer(
     ]
     train = make_grid(study, jobs, done, f"train_{metric.name}").values
     extra = {"train": _means(train), "gap": _means(train - grid.values)}
-    parts = [study.question] * bool(study.question) + [
-        render(analysis, width=width, extra=extra),
-        render_exploratory(others, width=width),
-    ]
-    parts += tuning_text(study, chosen, metric)
+    parts = [*textwrap.wrap(study.question, width), render(analysis, width=width, extra=extra)]
+    parts += [text] if (text := render_exploratory(others, width=width)) else []
+    parts += measures_text(study, jobs, done, metrics, width)
+    parts += tuning_text(study, chosen, metric, width)
     parts += diagnosis_text(lines, lambda cell: label(study, cell))
     return Answer(analysis, "\n".join(parts))
 
@@ -184,31 +120,25 @@ def _exploratory(metrics: Sequence[Metric]) -> list[tuple[Metric, str]]:
     ]
 
 
-def tuning_text(
-    study: Study, chosen: Mapping[tuple[int, int | None], Tuned], metric: Metric
+def measures_text(
+    study: Study, jobs: Sequence[Job], done: Done, metrics: Sequence[Metric], width: int
 ) -> list[str]:
-    """The sensitivity curve of every cell, the chosen value marked, and the budget."""
-    if not chosen:
+    """Per cell, the mean over seeds of what the experiment measured beside its metrics."""
+    scored = {f"{s}_{m.name}" for s in ("train", "validation", "test") for m in metrics}
+    known = {*LINE_FIELDS, *scored}
+    lines = [done[job.key] for job in jobs if job.key in done]
+    names = [name for name in dict.fromkeys(n for line in lines for n in line) if name not in known]
+    if not names:
         return []
-    runs = len(tuning_jobs(study))
-    per = "inside each reporting seed" if study.tune_per_seed else f"{study.tune_seeds} seeds"
-    fields = ", ".join(dict.fromkeys(name for cell in cells(study) for name in cell.tune))
-    lines = ["", f"Tuned {fields} by validation {metric.name}, {per}: {runs} runs in all."]
-    scale, unit = (100, " %") if metric.is_fraction else (1, "")
-    for (cell, seed), tuned in chosen.items():
-        if seed not in (None, study.first_seed):
-            continue
-        best = {name: spell(value) for name, value in tuned.values.items()}
-        points = []
-        for values, scores in tuned.curve:
-            mark = "*" if values == best else ""
-            text = "/".join(values.values())
-            finite = [s for s in scores if np.isfinite(s)]
-            mean = f"{scale * np.mean(finite):.4g}" if finite else "diverged"
-            points.append(f"{text}: {mean}{mark}")
-        edge = f"  (at the edge: widen --tune {tuned.at_edge[0]}=)" if tuned.at_edge else ""
-        lines.append(f"  {label(study, cell)}  {'  '.join(points)}{unit}{edge}")
-    return lines
+    columns = [_means(make_grid(study, jobs, done, name).values) for name in names]
+    rows = [
+        [*cell.levels.values(), *("-" if c[i] is None else f"{c[i]:.4g}" for c in columns)]
+        for i, cell in enumerate(study.cells)
+    ]
+    header = [*factors(study), *names]
+    return ["Further measures of the final nets, means over seeds:", *table(
+        header, rows, width, len(factors(study))
+    )]  # fmt: skip
 
 
 def save(folder: pathlib.Path, result: Answer) -> None:

@@ -7,9 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from experiments.engine import results
+from experiments.engine import pictures, results
 from experiments.engine.config import describe, split
 from experiments.engine.devices import setup
 from experiments.engine.experiment import Experiment
@@ -33,7 +31,7 @@ from experiments.engine.session import (
     train_jobs,
 )
 from experiments.engine.statistics import Analysis, Metric
-from experiments.engine.study import Study, cells, make_study, tuning_jobs
+from experiments.engine.study import Study, make_study, tuning_jobs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +158,7 @@ def _train(
     echo: Callable[[str], None],
 ) -> Session:
     started = time.perf_counter()
-    replicas = len(tuning_jobs(study)) + len(cells(study)) * study.seeds
+    replicas = len(tuning_jobs(study)) + len(study.cells) * study.seeds
     steps = max(entry.trainer.total_steps for entry in prepared.values())
     missing = replicas - len(done)
     with (
@@ -194,14 +192,11 @@ def _look(contents: dict[str, Any], study: Study) -> None:
 
 
 def save_pictures(folder: pathlib.Path, session: Session) -> None:
-    """Arrays of the pictures of each cell's first seed, as `pictures/<cell>.npz`."""
+    """Writes the pictures of each cell's first seed below `pictures/`."""
     draw = session.study.experiment.pictures
     if draw is None:
         return
     for (_, cell, _, _), (config, params) in session.params.items():
-        spec = session.prepared[split(config)[0]].dataset.spec
-        images = draw(config, params, spec)
+        images = draw(config, params, session.prepared[split(config)[0]].dataset.spec)
         if images:
-            target = folder / "pictures" / f"cell_{cell}.npz"
-            target.parent.mkdir(exist_ok=True)
-            np.savez_compressed(target, allow_pickle=False, **images)
+            pictures.write(folder / "pictures" / f"cell_{cell}", images)

@@ -22,7 +22,6 @@ from experiments.engine.step import Replica, Trainer
 from experiments.engine.study import (
     Job,
     Study,
-    cells,
     make_job,
     programs,
     reporting_seeds,
@@ -58,7 +57,7 @@ def possible_jobs(study: Study) -> list[Job]:
     """Every job a study may train: tuning, and each cell at each value of the tuned fields."""
     report = [
         make_job(study, "report", index, tuned, seed)
-        for index, cell in enumerate(cells(study))
+        for index, cell in enumerate(study.cells)
         for tuned in cell.grid
         for seed in reporting_seeds(study)
     ]

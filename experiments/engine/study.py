@@ -1,6 +1,7 @@
 """What a study is: cells x seeds, how they are tuned, and what is compared."""
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -93,6 +94,17 @@ class Study:
     name: str = "study"
     question: str = ""
 
+    @functools.cached_property
+    def cells(self) -> list[Cell]:
+        """The product of all levels, the last factor fastest."""
+        found = []
+        for arm, *levels in itertools.product(self.arms or (Arm(""),), *self.vary.values()):
+            values = dict(zip(self.vary, levels, strict=True))
+            named = {"arm": arm.name} if self.arms else {}
+            spelled = named | {name: spell(value) for name, value in values.items()}
+            found.append(Cell(spelled, {**arm.values, **values}, {**self.tune, **arm.tune}))
+        return found
+
 
 @dataclasses.dataclass(frozen=True)
 class Job:
@@ -144,7 +156,7 @@ def make_study(
         raise UsageError(f"--seeds {study.seeds}: at least one seed is needed")
     if not 0 <= study.first_seed < FIRST_TUNING_SEED - study.seeds:
         raise UsageError(f"--seed {study.first_seed}: from 0 to {FIRST_TUNING_SEED - 1}")
-    if any(cell.tune for cell in cells(study)) and study.tune_seeds < 1:
+    if any(cell.tune for cell in study.cells) and study.tune_seeds < 1:
         raise UsageError(f"--tune-seeds {study.tune_seeds}: at least one seed is needed")
     if study.evaluate_every < 1:
         raise UsageError(f"--evaluate-every {study.evaluate_every}: at least 1 epoch")
@@ -182,18 +194,6 @@ def _refuse_overlap(factors: Values, nuisances: Values, arms: tuple[Arm, ...]) -
             raise UsageError(f"{both[0]}: either in {flag} or in {other}, not in both")
 
 
-def cells(study: Study) -> list[Cell]:
-    """The product of all levels, the last factor fastest."""
-    arms = study.arms or (Arm(""),)
-    found = []
-    for arm, *levels in itertools.product(arms, *study.vary.values()):
-        values = dict(zip(study.vary, levels, strict=True))
-        named = {"arm": arm.name} if study.arms else {}
-        spelled = named | {name: spell(value) for name, value in values.items()}
-        found.append(Cell(spelled, {**arm.values, **values}, {**study.tune, **arm.tune}))
-    return found
-
-
 def factors(study: Study) -> dict[str, tuple[str, ...]]:
     """Factor -> its levels as text, the reference first."""
     named = {"arm": tuple(arm.name for arm in study.arms)} if study.arms else {}
@@ -216,7 +216,7 @@ def tuning_jobs(study: Study) -> list[Job]:
     """All replicas of the tuning phase; none without `tune`."""
     return [
         make_job(study, "tune", index, tuned, seed)
-        for index, cell in enumerate(cells(study))
+        for index, cell in enumerate(study.cells)
         if cell.tune
         for tuned in cell.grid
         for seed in tuning_seeds(study)
@@ -225,7 +225,7 @@ def tuning_jobs(study: Study) -> list[Job]:
 
 def make_job(study: Study, phase: str, cell: int, tuned: Mapping[str, Any], seed: int) -> Job:
     """One replica of a study."""
-    config = replace(study.config, {**cells(study)[cell].values, **tuned})
+    config = replace(study.config, {**study.cells[cell].values, **tuned})
     spelled = tuple((name, spell(value)) for name, value in tuned.items())
     return Job(phase, cell, spelled, seed, config)
 
@@ -262,7 +262,7 @@ def specification(study: Study) -> dict[str, Any]:
 
 def label(study: Study, cell: int) -> str:
     """A cell's levels for people: `activation=relu dropout=0.2`."""
-    levels = cells(study)[cell].levels
+    levels = study.cells[cell].levels
     return " ".join(f"{name}={text}" for name, text in levels.items()) or study.name
 
 

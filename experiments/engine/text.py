@@ -44,7 +44,7 @@ def render(
         _contrasts(_title(analysis), analysis.contrasts, analysis, width),
         [line for text in interaction_lines(analysis) for line in _wrap(text, width, 2)],
         [line for text in analysis.notes for line in _wrap(f"Note: {text}", width)],
-        _wrap(methods(analysis), width),
+        _wrap(methods(analysis), width) if analysis.contrasts else [],
     ]
     return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
 
@@ -120,7 +120,7 @@ def _remark(cell: Cell, scale: Scale) -> str:
     remarks = [f"{cell.diverged} diverged"] if cell.diverged else []
     remarks += [f"{cell.did_not_train} did not train"] if cell.did_not_train else []
     remarks += ["tuned value at the edge of its grid"] if cell.at_edge else []
-    if cell.survivors is not None:
+    if cell.survivors is not None and cell.survivors.n:
         mean, sd, interval = _numbers(cell.survivors, scale)
         numbers = f"n {cell.survivors.n}, mean {mean}, sd {sd}, {interval}"
         remarks.append(f"survivors only: {numbers}")

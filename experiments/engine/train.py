@@ -13,7 +13,7 @@ from experiments.data.dataset import Dataset
 from experiments.engine.config import split
 from experiments.engine.experiment import Data, Tree
 from experiments.engine.folder import Log
-from experiments.engine.keys import generators
+from experiments.engine.keys import Streams
 from experiments.engine.plan import Plan
 from experiments.engine.program import Program, place, stack
 from experiments.engine.progress import Meter
@@ -43,7 +43,7 @@ def host_replica(job: Job) -> Replica:
 
 def host_arrays(study: Study, dataset: Dataset, job: Job) -> Tree:
     """A job's own arrays (its rows, labels and statistics)."""
-    return study.experiment.prepare(job.config, dataset, generators(job.seed, study.fix))
+    return study.experiment.prepare(job.config, dataset, Streams(job.seed, study.fix))
 
 
 def groups(

@@ -1,0 +1,171 @@
+"""Options of the verbs, beside the fields of a config.
+
+Like a config, the options of a verb are a frozen dataclass composed of groups and flattened on the
+command line. A group is one box of the help text.
+"""
+
+import dataclasses
+from typing import Annotated, Literal
+
+from experiments.engine.errors import UsageError
+from experiments.engine.plan import Override
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """Annotation of an option: what the help text says it takes.
+
+    Attributes:
+        takes: `DIR`, `FIELD=A,B`.
+        repeated: the option may be given several times; its values are kept in order.
+    """
+
+    takes: str
+    repeated: bool = False
+
+
+Dir = Annotated[str | None, Shown("DIR")]
+Count = Annotated[int | None, Shown("INT")]
+
+
+@dataclasses.dataclass(frozen=True)
+class Where:
+    """Attributes:
+    manual_dir: folder of the publishers' data files (or ABLAX_MANUAL_DIR).
+    """
+
+    manual_dir: Dir = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """Attributes:
+    out: study folder; by default one below runs/ that belongs to this very study. The same
+        command again goes on where it was left.
+    dry_run: print cells, programs, plan, estimated time and memory; train and write nothing.
+    diagnose: record gradients, activations and dead units per layer, and judge them.
+    evaluate_every: epochs between evaluations on the validation rows.
+    manual_dir: folder of the publishers' data files (or ABLAX_MANUAL_DIR).
+    """
+
+    out: Dir = None
+    dry_run: bool = False
+    diagnose: bool = False
+    evaluate_every: int = 1
+    manual_dir: Dir = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Attributes:
+    plan: auto computes the layout from size, device and memory; measure times alternatives
+        first and takes the fastest.
+    lanes: replicas trained side by side, over all devices.
+    devices: devices used.
+    steps_per_call: most steps of one call of the compiled program.
+    """
+
+    plan: Literal["auto", "measure"] = "auto"
+    lanes: Count = None
+    devices: Count = None
+    steps_per_call: Count = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Single:
+    """Attributes:
+    seed: drives initial weights, data order, noise and validation rows.
+    """
+
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Attributes:
+    vary: a factor and its levels, the reference first: activation=relu,gelu. Repeat it for
+        a grid. Levels with commas of their own are quoted and separated by `;`:
+        "width=100;100,100".
+    arm: a named level that sets several fields, the reference first: "l2 l2=1e-4|1e-3", where
+        `|` separates values to tune. Repeat it for each level.
+    seeds: replicates of every cell.
+    tune: a nuisance field and its grid: learning_rate=1e-3,1e-2. Every cell gets the value
+        with its best validation score. Repeat it for further fields.
+    tune_seeds: seeds that choose the tuned values, apart from the reporting seeds.
+    tune_per_seed: choose inside each reporting seed, so that intervals include the choice.
+    fix: random streams pinned in every replica: init, order, noise, split, labels.
+    metric: primary metric; by default the experiment's first.
+    margin: smaller differences count as equivalent; in the metric's own unit, so 0.01 is one
+        percentage point of accuracy.
+    """
+
+    vary: Annotated[tuple[str, ...], Shown("FIELD=A,B", repeated=True)] = ()
+    arm: Annotated[tuple[str, ...], Shown('"NAME FIELD=A"', repeated=True)] = ()
+    seeds: int = 10
+    tune: Annotated[tuple[str, ...], Shown("FIELD=A,B", repeated=True)] = ()
+    tune_seeds: int = 3
+    tune_per_seed: bool = False
+    fix: Annotated[tuple[str, ...], Shown("STREAM,...")] = ()
+    metric: Annotated[str, Shown("NAME")] = ""
+    margin: Annotated[float | None, Shown("FLOAT")] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Describe:
+    """Options of `describe`.
+
+    Attributes:
+        source: where the data are.
+    """
+
+    source: Where = Where()
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Options of `run`.
+
+    Attributes:
+        run: which replicate.
+        training: where results go, and what is recorded.
+        layout: how replicas are laid over lanes, devices and calls.
+    """
+
+    run: Single = Single()
+    training: Training = Training()
+    layout: Layout = Layout()
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """Options of `study`.
+
+    Attributes:
+        study: what is compared, and how often.
+        training: where results go, and what is recorded.
+        layout: how replicas are laid over lanes, devices and calls.
+    """
+
+    study: Comparison = Comparison()
+    training: Training = Training()
+    layout: Layout = Layout()
+
+
+def override_of(layout: Layout) -> Override:
+    """The parts of the plan a user fixed.
+
+    Raises:
+        UsageError: a number below 1, or lanes that the devices cannot share evenly.
+    """
+    import jax
+
+    lanes, devices, steps = layout.lanes, layout.devices, layout.steps_per_call
+    given = {"--lanes": lanes, "--devices": devices, "--steps-per-call": steps}
+    for flag, count in given.items():
+        if count is not None and count < 1:
+            raise UsageError(f"{flag} {count}: at least 1")
+    if devices and devices > jax.device_count():
+        raise UsageError(f"--devices {devices}: this machine has {jax.device_count()}")
+    if lanes and devices and lanes % devices:
+        raise UsageError(f"--lanes {lanes}: must be a multiple of --devices {devices}")
+    return Override(lanes, devices, steps, layout.plan == "measure")

@@ -1,0 +1,114 @@
+"""Tuning: what the validation scores choose for each cell, and the curve they form."""
+
+import dataclasses
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments.engine.config import spell
+from experiments.engine.statistics import Metric, select
+from experiments.engine.study import (
+    Study,
+    label,
+    make_job,
+    reporting_seeds,
+    tuning_jobs,
+    tuning_seeds,
+)
+
+Done = Mapping[tuple[Any, ...], Mapping[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuned:
+    """What tuning chose for one cell (or one seed of it).
+
+    Attributes:
+        values: field -> chosen value.
+        at_edge: fields whose choice is at an end of its grid that could be widened.
+        curve: per combination of the grid, its spelled values and its validation scores.
+    """
+
+    values: dict[str, Any]
+    at_edge: tuple[str, ...]
+    curve: tuple[tuple[dict[str, str], tuple[float, ...]], ...]
+
+
+def choose(study: Study, metric: Metric, done: Done, cell: int, seed: int | None = None) -> Tuned:
+    """The tuned values of a cell by mean validation score; of one seed if given."""
+    seeds = list(tuning_seeds(study)) if seed is None else [seed]
+    tune, grid = study.cells[cell].tune, study.cells[cell].grid
+    lines = [[done[make_job(study, "tune", cell, tuned, s).key] for s in seeds] for tuned in grid]
+    scores = np.array([[score(line, f"validation_{metric.name}") for line in row] for row in lines])
+    diverged = np.array([[line["status"] == "diverged" for line in row] for row in lines])
+    best, _ = select(scores, metric.higher_is_better, diverged)
+    at_edge = [name for name in tune if _at_edge(tune[name], grid[best][name])]
+    curve = tuple(
+        ({name: spell(value) for name, value in tuned.items()}, tuple(row))
+        for tuned, row in zip(grid, scores.tolist(), strict=True)
+    )
+    return Tuned(dict(grid[best]), tuple(at_edge), curve)
+
+
+def score(line: Mapping[str, Any], name: str) -> float:
+    value = line.get(name)
+    return float("nan") if value is None else float(value)
+
+
+def _at_edge(values: Sequence[Any], value: Any) -> bool:
+    """Whether a wider grid could do better: the value is its grid's smallest or largest number.
+
+    A smallest value of 0 (no penalty, no dropout) has nothing beyond it, and neither has a
+    choice that is not a number.
+    """
+    grid = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    if len(grid) < 2 or value not in grid:
+        return False
+    return value == max(grid) or (value == min(grid) and value != 0)
+
+
+def choices(study: Study, metric: Metric, done: Done) -> dict[tuple[int, int | None], Tuned]:
+    """What tuning chose, by (cell, None), or by (cell, seed) with `tune_per_seed`."""
+    seeds: Sequence[int | None] = reporting_seeds(study) if study.tune_per_seed else [None]
+    return {
+        (cell, seed): choose(study, metric, done, cell, seed)
+        for cell, point in enumerate(study.cells)
+        if point.tune
+        for seed in seeds
+    }
+
+
+def tuning_text(
+    study: Study, chosen: Mapping[tuple[int, int | None], Tuned], metric: Metric, width: int
+) -> list[str]:
+    """The sensitivity curve of every cell, the chosen value marked, and the budget."""
+    if not chosen:
+        return []
+    runs = len(tuning_jobs(study))
+    per = "inside each reporting seed" if study.tune_per_seed else f"{study.tune_seeds} seeds"
+    fields = ", ".join(dict.fromkeys(name for cell in study.cells for name in cell.tune))
+    unit = "%, " if metric.is_fraction else ""
+    first = f"Tuned {fields} by mean validation {metric.name} ({unit}{per}; {runs} runs in all):"
+    lines = ["", *textwrap.wrap(first, width)]
+    for (cell, seed), tuned in chosen.items():
+        if seed is None:
+            lines += [f"  {label(study, cell)}", *_curve(tuned, metric, width)]
+        elif seed == study.first_seed:
+            lines += [f"  {label(study, cell)}, seed {seed}", *_curve(tuned, metric, width)]
+    return lines
+
+
+def _curve(tuned: Tuned, metric: Metric, width: int) -> list[str]:
+    best = {name: spell(value) for name, value in tuned.values.items()}
+    points = []
+    for values, scores in tuned.curve:
+        finite = [score for score in scores if np.isfinite(score)]
+        scale = 100 if metric.is_fraction else 1
+        mean = f"{scale * np.mean(finite):.4g}" if finite else "diverged"
+        points.append(f"{'/'.join(values.values())}: {mean}{'*' if values == best else ''}")
+    if tuned.at_edge:
+        points.append(f"(at the edge: widen --tune {tuned.at_edge[0]})")
+    indent = " " * 6
+    return textwrap.wrap("   ".join(points), width, initial_indent=indent, subsequent_indent=indent)
