@@ -19,7 +19,7 @@ from experiments.data import preprocess, split
 from experiments.data.dataset import Dataset, Spec
 from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Data, Tree
-from experiments.engine.keys import Streams
+from experiments.engine.keys import Streams, permutation
 from experiments.engine.statistics import Metric
 from experiments.optimizers import check_optimizer, make_optimizer
 from nets import losses
@@ -146,8 +146,7 @@ def epoch_inputs(config: Any, data: Data, key: jax.Array) -> jax.Array:
     """
     rows, batch = data.own["train_rows"].shape[0], config.optimizer.batch_size
     steps = rows // batch
-    order = jax.random.permutation(key, jnp.arange(rows, dtype=jnp.int32))
-    return order[: steps * batch].reshape(steps, batch)
+    return permutation(key, rows)[: steps * batch].reshape(steps, batch)
 
 
 def make_batch(config: Any, data: Data, x: jax.Array, key: jax.Array) -> dict[str, jax.Array]:

@@ -9,7 +9,7 @@ from experiments import classification
 from experiments.classification import Objective
 from experiments.data.dataset import Spec
 from experiments.data.split import Data
-from experiments.engine.config import Choices
+from experiments.engine.config import Choices, spell
 from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Experiment
 from experiments.optimizers import Optimizer
@@ -42,7 +42,7 @@ class Config:
     data: Data = Data()
     optimizer: Optimizer = Optimizer()
     objective: Objective = Objective()
-    width: tuple[int, ...] = (128, 128)
+    width: tuple[int, ...] = (512, 512)
     activation: Annotated[Activation, Choices(ACTIVATIONS, as_activation)] = ACTIVATIONS["relu"]
     norm: Literal["none", "batch", "layer"] = "none"
     dropout: float | None = None
@@ -59,7 +59,7 @@ def check(config: Any, spec: Spec) -> None:
     """Refuses values that cannot train. Raises `UsageError`."""
     classification.check(config, spec)
     if any(width < 1 for width in config.width):
-        raise UsageError(f"--width {config.width}: every layer needs at least one unit")
+        raise UsageError(f"--width {spell(config.width)}: every layer needs at least one unit")
     for flag, rate in {
         "--dropout": config.dropout,
         "--input-dropout": config.input_dropout,

@@ -8,7 +8,7 @@ gradient is the slope of one side (0 for ReLU at 0), and a NaN stays a NaN.
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import MappingProxyType
 
 import flax.linen as nn
@@ -129,7 +129,7 @@ class Activation(Option):
 
 ActivationLike = Activation | Callable[[jax.Array], jax.Array]
 
-ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(
+ACTIVATIONS: MappingProxyType[str, Activation] = MappingProxyType(
     {
         activation.name: activation
         for activation in (

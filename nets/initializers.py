@@ -6,7 +6,7 @@ the number of weights one output sees, the fan-out the number of outputs one inp
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import Literal
 
@@ -111,7 +111,7 @@ class Initializer(Option):
         return self.function(key, tuple(shape), dtype, *self.parameters)
 
 
-INITIALIZERS: Mapping[str, Initializer] = MappingProxyType(
+INITIALIZERS: MappingProxyType[str, Initializer] = MappingProxyType(
     {
         initializer.name: initializer
         for initializer in (

@@ -8,7 +8,8 @@ from jaxtyping import install_import_hook
 
 import tests.typecheck  # noqa: F401  (the hook names it, so it must be importable first)
 
-os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
+os.environ["JAX_NUM_CPU_DEVICES"] = "2"  # for the processes that tests start
+jax.config.update("jax_num_cpu_devices", 2)  # JAX reads its environment when it is imported
 os.environ.setdefault("ABLAX_MANUAL_DIR", "")
 
 CHECKED = [

@@ -36,7 +36,7 @@ class Data:
 
     dataset: str = "mnist1d"
     data_file: str = ""
-    preprocess: Literal["none", "centre", "standardise", "pca", "zca"] = "standardise"
+    preprocess: Literal["none", "centre", "standardise", "pca", "zca"] = "centre"
     validation: Static[float] = 0.1
     train_size: int | None = None
     label_noise: float | None = None

@@ -6,26 +6,38 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from experiments.engine.experiment import Experiment
+    from experiments.engine.config import Choices as Choices
+    from experiments.engine.config import Static as Static
+    from experiments.engine.experiment import Experiment as Experiment
     from experiments.engine.run import run_study as run_study
     from experiments.engine.run import train_study as train_study
 
 
 def main(experiment: "Experiment") -> None:
     """Gives a script every command for its own experiment: `python mine.py study --vary ...`."""
+    import pathlib
     import sys
 
     from experiments import Entry
     from experiments.engine.cli import main as command_line
 
     entries = {experiment.name: Entry(experiment.summary, lambda: experiment)}
-    sys.exit(command_line(entries, sys.argv[1:], prog=sys.argv[0], only=experiment.name))
+    prog = pathlib.Path(sys.argv[0]).name
+    sys.exit(command_line(entries, sys.argv[1:], prog=prog, only=experiment.name))
 
 
 def __getattr__(name: str) -> Any:
-    """`run_study` and `train_study` import JAX, so they come when asked for."""
+    """What imports JAX comes when asked for, so that `--help` does not wait for it."""
+    if name in ("Choices", "Static"):
+        from experiments.engine import config
+
+        return {"Choices": config.Choices, "Static": config.Static}[name]
     if name in ("run_study", "train_study"):
         from experiments.engine import run
 
         return {"run_study": run.run_study, "train_study": run.train_study}[name]
+    if name == "Experiment":
+        from experiments.engine.experiment import Experiment
+
+        return Experiment
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

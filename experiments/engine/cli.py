@@ -1,9 +1,14 @@
-"""The command line: verbs, their options, and messages instead of tracebacks.
+"""The command line: verbs, names, and messages instead of tracebacks.
 
 Nothing slow is imported until a verb needs it, so `--help` answers at once.
 """
 
+import difflib
+import errno
+import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -19,7 +24,10 @@ VERBS = {
     "study": "train cells x seeds and answer with statistics",
     "report": "print the answer of a study folder again",
 }
+HELP = ("-h", "--help")
 INTERRUPTED = 130
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
+"""Errors of the disk, which are no mistakes of the program."""
 
 
 def main(
@@ -38,78 +46,165 @@ def main(
     except AblaxError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return error.code
+    except SystemExit as stop:  # tyro has printed a help text
+        return stop.code if isinstance(stop.code, int) else UsageError.code
     except KeyboardInterrupt:
         print(
             f"\n{prog}: interrupted; finished replicas are kept: give the same command to go on",
             file=sys.stderr,
         )
         return INTERRUPTED
-    except BrokenPipeError:
-        return 1
+    except BrokenPipeError:  # `| head` has seen enough; nothing more to flush at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return AblaxError.code
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        print(
+            f"{prog}: {place}{error.strerror}; finished replicas are kept: make room and give the "
+            "same command to go on",
+            file=sys.stderr,
+        )
+        return AblaxError.code
 
 
 def _dispatch(experiments: "Mapping[str, Entry]", argv: list[str], prog: str, only: str) -> int:
-    if not argv or argv[0] in ("-h", "--help"):
-        print(_overview(prog, only))
-        return 0 if argv else UsageError.code
+    if not argv:
+        raise UsageError(f"no command given: {', '.join(VERBS)}; `{prog} --help` shows examples")
     verb, *rest = argv
+    if verb in (*HELP, "help"):
+        print(_overview(prog, only), flush=True)
+        return 0
     if verb not in VERBS:
-        raise UsageError(f"unknown command {verb!r}; {_nearest(verb, list(VERBS))}")
-    from experiments.engine import commands
-
-    actions: dict[str, Callable[[], int]] = {
-        "list": lambda: commands.show_list(experiments, only),
-        "describe": lambda: commands.describe(*_target(experiments, verb, rest, prog, only)),
-        "run": lambda: commands.run(*_target(experiments, verb, rest, prog, only)),
-        "study": lambda: commands.study(*_target(experiments, verb, rest, prog, only)),
-        "report": lambda: commands.report(experiments, rest, prog),
-    }
-    return actions[verb]()
+        raise UsageError(f"unknown command {verb!r}; {_meant(verb, experiments, prog, only)}")
+    if verb in ("list", "report"):
+        code = _plain_verb(experiments, verb, rest, prog, only)
+    else:
+        code = _work(experiments, verb, rest, prog, only)
+    sys.stdout.flush()
+    return code
 
 
-def _target(
-    experiments: "Mapping[str, Entry]", verb: str, rest: list[str], prog: str, only: str
-) -> tuple:
-    """What a verb works on: (experiment, named study or None, remaining arguments, usage)."""
+def _meant(word: str, experiments: "Mapping[str, Entry]", prog: str, only: str) -> str:
     from experiments.studies import STUDIES
 
-    if only:
-        return experiments[only].load(), None, rest, f"{prog} {verb}"
-    named = STUDIES if verb == "study" else {}
-    known = [*experiments, *named]
-    if not rest or rest[0] in ("-h", "--help"):
-        print(f"usage: {prog} {verb} NAME [options]\n\nNAME is one of: {', '.join(known)}")
-        print(f"`{prog} {verb} NAME --help` lists the options.")
-        raise SystemExit(0 if rest else UsageError.code)
+    if word in STUDIES and not only:
+        return f"to run this study: {prog} study {word}"
+    if word in experiments and not only:
+        return f"to train this experiment: {prog} run {word}"
+    return _nearest(word, list(VERBS))
+
+
+def _plain_verb(
+    experiments: "Mapping[str, Entry]", verb: str, rest: list[str], prog: str, only: str
+) -> int:
+    """`list` and `report`, which take no options."""
+    takes = " DIR" if verb == "report" else ""
+    if any(word in HELP for word in rest):
+        print(f"usage: {prog} {verb}{takes}\n\n{VERBS[verb].capitalize()}.")
+        return 0
+    if len(rest) != len(takes.split()) or any(word.startswith("-") for word in rest):
+        wanted = "takes one folder: " if takes else "takes no arguments: "
+        raise UsageError(f"{verb} {wanted}{prog} {verb}{takes}")
+    from experiments.engine import commands
+
+    if verb == "report":
+        return commands.report(experiments, rest[0], prog)
+    return commands.show_list(experiments, only)
+
+
+def _work(
+    experiments: "Mapping[str, Entry]", verb: str, rest: list[str], prog: str, only: str
+) -> int:
+    """A verb that works on an experiment or a named study."""
+    name, named, arguments = only, None, rest
+    if not only:
+        from experiments.studies import STUDIES
+
+        studies = {n: each.question for n, each in STUDIES.items()} if verb == "study" else {}
+        known = {n: entry.summary for n, entry in experiments.items()} | studies
+        if rest and rest[0] in HELP:
+            print(_names(verb, known, prog), flush=True)
+            return 0
+        name, arguments = _name(verb, rest, known, prog)
+        if name in studies:
+            named, name = name, STUDIES[name].experiment
+    usage = " ".join([prog, verb, *([] if only else [named or name])])
+    experiment = experiments[name].load()
+    from experiments.engine import commands
+
+    actions: dict[str, Callable[..., int]] = {
+        "describe": commands.describe,
+        "run": commands.run,
+        "study": commands.study,
+    }
+    return actions[verb](experiment, named, arguments, usage)
+
+
+def _name(verb: str, rest: list[str], known: Mapping[str, str], prog: str) -> tuple[str, list[str]]:
+    from experiments.studies import STUDIES
+
+    if not rest or rest[0].startswith("-"):
+        raise UsageError(
+            f"{verb} needs a name before its options: {prog} {verb} NAME ...; "
+            f"names: {', '.join(known)}"
+        )
     name, *arguments = rest
-    usage = f"{prog} {verb} {name}"
-    if name in named:
-        return experiments[named[name].experiment].load(), name, arguments, usage
-    if name not in experiments:
-        what = "experiment or study" if named else "experiment"
-        raise UsageError(f"unknown {what} {name!r}; {_nearest(name, known)}")
-    return experiments[name].load(), None, arguments, usage
+    if name in known:
+        return name, arguments
+    if name in STUDIES:
+        raise UsageError(f"{name!r} is a named study: {prog} study {name}")
+    what = "experiment or study" if verb == "study" else "experiment"
+    raise UsageError(f"unknown {what} {name!r}; {_nearest(name, list(known))}")
 
 
 def _nearest(name: str, known: list[str]) -> str:
-    import difflib
-
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
 
 
+def terminal_width() -> int:
+    """Columns that output may fill: those of the terminal (or COLUMNS), from 60 to 120."""
+    return max(60, min(shutil.get_terminal_size((100, 24)).columns, 120))
+
+
+def rows(named: Mapping[str, str]) -> str:
+    """Names with their descriptions, wrapped beside them."""
+    size = max(map(len, named))
+    wrapped = (
+        textwrap.fill(
+            text, terminal_width(), initial_indent=f"  {name:<{size}}  ",
+            subsequent_indent=" " * (size + 4), break_long_words=False, break_on_hyphens=False,
+        )
+        for name, text in named.items()
+    )  # fmt: skip
+    return "\n".join(wrapped)
+
+
+def _names(verb: str, known: Mapping[str, str], prog: str) -> str:
+    return f"""usage: {prog} {verb} NAME [options]
+
+{VERBS[verb].capitalize()}.
+
+names:
+{rows(known)}
+
+`{prog} {verb} NAME --help` lists the options."""
+
+
 def _overview(prog: str, only: str) -> str:
     name = "" if only else " NAME"
-    verbs = "\n".join(f"  {verb:<10}{text}" for verb, text in VERBS.items())
+    mlp = "" if only else " mlp"
     return f"""usage: {prog} COMMAND{name} [options]
 
 Find out what a design choice does to a network, and prove it.
 
 commands:
-{verbs}
+{rows(VERBS)}
 
 examples:
   {prog} list
-  {prog} run{" mlp" * (not only)} --learning-rate 0.01 --epochs 20
-  {prog} study{" mlp" * (not only)} --vary activation=relu,gelu,tanh --vary dropout=0,0.2,0.5
-  {prog} COMMAND{name} --help"""
+  {prog} run{mlp} --learning-rate 0.01 --epochs 20
+  {prog} study{mlp} --vary activation=relu,gelu --vary dropout=0,0.2,0.5
+  {prog} study{mlp} --help"""

@@ -1,17 +1,19 @@
-"""What the verbs of the command line do."""
+"""What the verbs of the command line do. The answer goes to stdout, progress to stderr."""
 
 import pathlib
-import shutil
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from experiments.engine import arguments
-from experiments.engine.errors import UsageError
+from experiments.engine.cli import rows, terminal_width
+from experiments.engine.errors import AblaxError, UsageError
 
 if TYPE_CHECKING:
     from experiments import Entry
+    from experiments.engine import options
     from experiments.engine.experiment import Experiment
     from experiments.engine.study import Study
+    from experiments.studies import Declared
 
 
 def show_list(experiments: "Mapping[str, Entry]", only: str) -> int:
@@ -24,108 +26,125 @@ def show_list(experiments: "Mapping[str, Entry]", only: str) -> int:
         "studies": {} if only else {name: each.question for name, each in STUDIES.items()},
         "data sets": dict(DATASETS),
     }
-    for title, rows in sections.items():
-        if rows:
-            print(f"{title}:")
-            size = max(map(len, rows))
-            for name, text in rows.items():
-                print(f"  {name:<{size}}  {text}")
+    print("\n\n".join(f"{title}:\n{rows(named)}" for title, named in sections.items() if named))
     return 0
 
 
-def run(experiment: "Experiment", named: str | None, argv: Sequence[str], usage: str) -> int:
-    """`run`: a study of one cell and one seed."""
-    from experiments.engine.devices import setup
-    from experiments.engine.study import make_study
-
-    del named
-    setup()
-    options, config = arguments.read(arguments.Run, experiment.config, argv, usage, {})
-    study = make_study(
-        experiment, config, seeds=1, first_seed=options.seed, name="run",
-        evaluate_every=options.evaluate_every, diagnose=options.diagnose,
-    )  # fmt: skip
-    return _train(study, options)
-
-
-def study(experiment: "Experiment", named: str | None, argv: Sequence[str], usage: str) -> int:
-    """`study`: a declared study, or the grid given by `--vary` and `--arm`."""
-    from experiments.engine.devices import setup
-    from experiments.engine.study import make_study
-    from experiments.studies import STUDIES
-
-    setup()
-    config, defaults, question = experiment.config, {}, ""
-    declared = STUDIES[named] if named else None
-    if declared:
-        config = arguments.override_fields(config, declared.config)
-        defaults = {"seeds": declared.seeds, "diagnose": declared.diagnose}
-        question = declared.question
-    options, config = arguments.read(arguments.Study, config, argv, usage, defaults)
-    vary = arguments.assignments(config, options.vary, "--vary")
-    tune = arguments.assignments(config, options.tune, "--tune")
-    arms = arguments.read_arms(options.arm)
-    if declared:
-        vary = arguments.assignments(config, _spelled(declared.vary), "--vary") | vary
-        tune = arguments.assignments(config, _spelled(declared.tune), "--tune") | tune
-        arms = arms or arguments.read_arms(
-            [f"{name} {' '.join(_spelled(values))}" for name, values in declared.arms.items()]
-        )
-    if not vary and not arms:
-        raise UsageError(
-            "a study needs something to vary: --vary activation=relu,tanh; `run` trains one cell"
-        )
-    asked = make_study(
-        experiment, config, vary=vary, arms=arms, tune=tune, seeds=options.seeds,
-        tune_seeds=options.tune_seeds, tune_per_seed=options.tune_per_seed, fix=options.fix,
-        metric=options.metric, margin=options.margin, evaluate_every=options.evaluate_every,
-        diagnose=options.diagnose, name=named or "study", question=question,
-    )  # fmt: skip
-    return _train(asked, options)
-
-
-def _spelled(values: Mapping[str, str]) -> list[str]:
-    return [f"{name}={text}" for name, text in values.items()]
-
-
-def _train(asked: "Study", options: arguments.Training) -> int:
-    from experiments.engine.run import train_study
-
-    override = arguments.override_of(options)
-    if options.dry_run:
-        from experiments.engine.preview import preview
-
-        print(preview(asked, options.manual_dir, override))
-        return 0
-    train_study(
-        asked, options.out, manual_dir=options.manual_dir, override=override, width=_width(),
-        echo=lambda text: print(text, flush=True),
-    )  # fmt: skip
-    return 0
-
-
-def _width() -> int:
-    return max(60, min(shutil.get_terminal_size((100, 24)).columns, 120))
-
-
-def report(experiments: "Mapping[str, Entry]", argv: Sequence[str], prog: str) -> int:
+def report(experiments: "Mapping[str, Entry]", folder: str, prog: str) -> int:
     """`report`: the answer of a folder, from what is recorded there."""
     from experiments.engine.reopen import reopen
 
-    if len(argv) != 1 or argv[0].startswith("-"):
-        print(f"usage: {prog} report DIR\n\nPrints the answer of a study folder again.")
-        return 0 if argv and argv[0] in ("-h", "--help") else UsageError.code
-    print(reopen(experiments, pathlib.Path(argv[0])).report(_width()))
+    print(reopen(experiments, pathlib.Path(folder).expanduser()).report(terminal_width()))
     return 0
 
 
 def describe(experiment: "Experiment", named: str | None, argv: Sequence[str], usage: str) -> int:
     """`describe`: layers, shapes, parameters, and FLOPs of the compiled forward and update."""
+    from experiments.engine import arguments, options
+    from experiments.engine.describe import describe_net
     from experiments.engine.devices import setup
-    from experiments.engine.preview import describe_net
 
     del named
+    asked, config = arguments.read(
+        options.Describe(), experiment.config, argv, usage, experiment.name
+    )
     setup()
-    options, config = arguments.read(arguments.Where, experiment.config, argv, usage, {})
-    print(describe_net(experiment, config, options.manual_dir, _width()))
+    print(describe_net(experiment, config, asked.source.manual_dir, terminal_width()))
     return 0
+
+
+def run(experiment: "Experiment", named: str | None, argv: Sequence[str], usage: str) -> int:
+    """`run`: a study of one cell and one seed."""
+    from experiments.engine import arguments, options
+    from experiments.engine.study import make_study
+
+    del named
+    asked, config = arguments.read(options.Run(), experiment.config, argv, usage, experiment.name)
+    training = asked.training
+    study = make_study(
+        experiment, config, seeds=1, first_seed=asked.run.seed, name="run",
+        evaluate_every=training.evaluate_every, diagnose=training.diagnose,
+    )  # fmt: skip
+    return _train(study, training, asked.layout)
+
+
+def study(experiment: "Experiment", named: str | None, argv: Sequence[str], usage: str) -> int:
+    """`study`: a declared study, or the grid given by `--vary` and `--arm`."""
+    from experiments.engine import arguments
+    from experiments.engine.study import make_study
+    from experiments.studies import STUDIES, Declared
+
+    declared = STUDIES[named] if named else Declared(experiment.name, "", {})
+    config = arguments.override_fields(experiment.config, declared.config)
+    asked, config = arguments.read(_defaults(declared), config, argv, usage, experiment.name)
+    grid, training = asked.study, asked.training
+    own_vary = arguments.assignments(config, grid.vary, "--vary")
+    own_tune = arguments.assignments(config, grid.tune, "--tune")
+    declared_vary = arguments.assignments(config, _spelled(declared.vary, own_tune), "--vary")
+    declared_tune = arguments.assignments(config, _spelled(declared.tune, own_vary), "--tune")
+    vary, tune = declared_vary | own_vary, declared_tune | own_tune
+    arms = arguments.read_arms(config, grid.arm or _spelled_arms(declared))
+    if not vary and not arms:
+        raise UsageError(
+            "a study needs something to vary: --vary activation=relu,tanh; `run` trains one cell"
+        )
+    chosen = dict.fromkeys(tune, "--tune") | dict.fromkeys(vary, "--vary")
+    arguments.refuse_idle(argv, type(config), chosen)
+    wanted = make_study(
+        experiment, config, vary=vary, arms=arms, tune=tune, seeds=grid.seeds,
+        tune_seeds=grid.tune_seeds, tune_per_seed=grid.tune_per_seed, fix=grid.fix,
+        metric=grid.metric, margin=grid.margin, evaluate_every=training.evaluate_every,
+        diagnose=training.diagnose, name=named or "study", question=declared.question,
+    )  # fmt: skip
+    return _train(wanted, training, asked.layout)
+
+
+def _defaults(declared: "Declared") -> "options.Study":
+    from experiments.engine import config, options
+
+    values = {
+        "seeds": declared.seeds, "margin": declared.margin, "diagnose": declared.diagnose,
+    }  # fmt: skip
+    return config.replace(options.Study(), values)
+
+
+def _spelled(values: Mapping[str, str], without: Collection[str] = ()) -> list[str]:
+    return [f"{name}={text}" for name, text in values.items() if name not in without]
+
+
+def _spelled_arms(declared: "Declared") -> list[str]:
+    return [" ".join([name, *_spelled(values)]) for name, values in declared.arms.items()]
+
+
+def _train(asked: "Study", training: "options.Training", layout: "options.Layout") -> int:
+    import jax
+
+    from experiments.engine.devices import setup
+    from experiments.engine.options import override_of
+    from experiments.engine.preview import preview
+    from experiments.engine.run import train_study
+
+    setup()
+    given: dict[str, Any] = {
+        "manual_dir": training.manual_dir,
+        "override": override_of(layout),
+        "width": terminal_width(),
+    }
+    try:
+        if training.dry_run:
+            print(preview(asked, training.out, **given))
+            return 0
+        outcome = train_study(asked, training.out, echo=_account, **given)
+    except jax.errors.JaxRuntimeError as error:
+        if "out of memory" not in str(error).lower():
+            raise
+        raise AblaxError(
+            "out of memory; finished replicas are kept. Fewer replicas side by side need less "
+            "(--lanes 1), and so does a smaller net or batch"
+        ) from None
+    print(f"{outcome.text}\n\nfolder: {outcome.folder}")
+    return 0
+
+
+def _account(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

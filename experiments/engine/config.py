@@ -9,6 +9,7 @@ opts a float out, and `float | None` is static when None and traced otherwise.
 import dataclasses
 import difflib
 import functools
+import math
 import numbers
 import types
 from collections.abc import Callable, Mapping
@@ -30,15 +31,33 @@ class Choices:
     """Annotation of a field that takes one entry of `table`: `Annotated[Activation, Choices(...)]`.
 
     Attributes:
-        table: the options a command line can name.
-        convert: turns what Python code may give instead (a callable) into an option.
+        table: what a command line can name: options, or plain functions that `convert` takes.
+        convert: turns what Python code may give instead (a function) into an option.
     """
 
-    table: Mapping[str, Option]
+    table: Mapping[str, Option | Callable[..., Any]]
     convert: Callable[[Any], Option] | None = None
 
     def __hash__(self) -> int:
         return id(self.table)
+
+    @property
+    def options(self) -> dict[str, Option]:
+        """The table, its functions made into options of that name."""
+        return {
+            name: entry if isinstance(entry, Option) else self.option_of(entry, name)
+            for name, entry in self.table.items()
+        }
+
+    def option_of(self, function: Callable[..., Any], name: str) -> Option:
+        """A function as an option called `name`.
+
+        Raises:
+            TypeError: there is no `convert`.
+        """
+        if self.convert is None:
+            raise TypeError(f"{name}: Choices without `convert` takes options, not functions")
+        return dataclasses.replace(self.convert(function), name=name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,6 +183,16 @@ def join(static: C, floats: Mapping[str, Any]) -> C:
     return replace(static, floats)
 
 
+def fitted(config: C) -> C:
+    """A config made in Python (lists, text, functions), with values in the form it declares.
+
+    Raises:
+        UsageError: a value does not fit its field.
+    """
+    named = leaves(type(config)).items()
+    return replace(config, {name: coerce(leaf, get(config, name)) for name, leaf in named})
+
+
 def spell(value: Any) -> str:
     """Writes a field's value as the command line takes it; `parse` reads it back."""
     if value is None:
@@ -195,7 +224,10 @@ def parse(leaf: Leaf, text: str) -> Any:
 def parse_values(leaf: Leaf, text: str) -> tuple[Any, ...]:
     """Reads a list of values: `a,b,c`, or `1,2;3,4` where each value is itself a tuple."""
     separator = ";" if _is_tuple(leaf.kind) else ","
-    return tuple(parse(leaf, item) for item in text.split(separator))
+    items = [item.strip() for item in text.split(separator)]
+    if "" in items:
+        raise UsageError(f"{leaf.flag}: a value is missing in {text!r}")
+    return tuple(parse(leaf, item) for item in items)
 
 
 def coerce(leaf: Leaf, value: Any) -> Any:
@@ -214,9 +246,10 @@ def coerce(leaf: Leaf, value: Any) -> Any:
 
 def _fit(kind: Any, value: Any) -> Any:
     origin, args = get_origin(kind), get_args(kind)
+    if choices := choices_of(kind):
+        return _fit_option(choices, value)
     if origin is Annotated:
-        choices = [m for m in args[1:] if isinstance(m, Choices)]
-        return _fit_option(choices[0], value) if choices else _fit(args[0], value)
+        return _fit(args[0], value)
     if _is_optional(kind):
         inner = next(a for a in args if a is not type(None))
         return None if value is None else _fit(inner, value)
@@ -224,9 +257,10 @@ def _fit(kind: Any, value: Any) -> Any:
         return tuple(_fit(args[0], item) for item in value)
     if origin is Literal and value in args:
         return value
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if is_number and (kind is float or (kind is int and isinstance(value, numbers.Integral))):
-        return kind(value)
+    if kind is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return int(value)
+    if kind is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
+        return float(value)
     if kind in (bool, str) and isinstance(value, kind):
         return value
     if kind in (bool, int, float, str) or origin in (tuple, Literal):
@@ -234,19 +268,34 @@ def _fit(kind: Any, value: Any) -> Any:
     return value
 
 
-def _fit_option(choices: Choices, value: Any) -> Any:
+def _fit_option(choices: Choices, value: Any) -> Option:
     if isinstance(value, Option):
         return value
     if choices.convert is None or not callable(value):
         raise ValueError
+    known = choices.options
+    if same := [option for option in known.values() if option.function is value]:
+        return same[0]
+    name = getattr(value, "__name__", "")
+    if name in known or not name.isidentifier():
+        raise UsageError(
+            f"{name or value!r}: results are kept by a function's name, so it needs one of its "
+            "own: def my_name(x): ..."
+        )
     return choices.convert(value)
+
+
+def choices_of(kind: Any) -> Choices | None:
+    """The `Choices` a type is annotated with."""
+    annotations = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
+    return next((m for m in annotations if isinstance(m, Choices)), None)
 
 
 def takes(kind: Any) -> str:
     """What a field takes, for a help text: `FLOAT|none`, `{adam,sgd}`, `INT,...`."""
     origin, args = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        return "NAME[:NUMBER]" if any(isinstance(m, Choices) for m in args[1:]) else takes(args[0])
+        return "NAME[:NUMBER]" if choices_of(kind) else takes(args[0])
     if _is_optional(kind):
         return f"{takes(next(a for a in args if a is not type(None)))}|none"
     if origin is Literal:
@@ -265,9 +314,10 @@ def _is_tuple(kind: Any) -> bool:
 
 def _parse(kind: Any, text: str) -> Any:
     origin, args = get_origin(kind), get_args(kind)
+    if choices := choices_of(kind):
+        return parse_option(text, choices.options)
     if origin is Annotated:
-        tables = [m.table for m in args[1:] if isinstance(m, Choices)]
-        return parse_option(text, tables[0]) if tables else _parse(args[0], text)
+        return _parse(args[0], text)
     if _is_optional(kind):
         inner = next(a for a in args if a is not type(None))
         return None if text.lower() == "none" else _parse(inner, text)
@@ -277,8 +327,11 @@ def _parse(kind: Any, text: str) -> Any:
             raise ValueError(f"unknown value {text!r}; {nearest(text, named)}")
         return named[text]
     if origin is tuple:
-        items = [] if text in ("", "()") else text.split(",")
-        return tuple(_parse(args[0], item.strip()) for item in items)
+        inner = text[1:-1] if text[:1] + text[-1:] in ("()", "[]") else text
+        items = [] if text in ("()", "[]") else [item.strip() for item in inner.split(",")]
+        if "" in items:
+            raise ValueError(f"a value is missing in {text!r}; () is the empty list")
+        return tuple(_parse(args[0], item) for item in items)
     return _parse_scalar(kind, text)
 
 
@@ -293,7 +346,10 @@ def _parse_scalar(kind: Any, text: str) -> Any:
     if not text and kind is not str:
         raise ValueError("no value given")
     try:
-        return kind(text)
+        value = kind(text)
     except ValueError:
+        value = math.nan
+    if value != value:  # not a number
         name = "a whole number" if kind is int else "a number"
-        raise ValueError(f"expected {name}, not {text!r}") from None
+        raise ValueError(f"expected {name}, not {text!r}")
+    return value

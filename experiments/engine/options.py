@@ -30,8 +30,10 @@ Count = Annotated[int | None, Shown("INT")]
 
 @dataclasses.dataclass(frozen=True)
 class Where:
-    """Attributes:
-    manual_dir: folder of the publishers' data files (or ABLAX_MANUAL_DIR).
+    """Where the data are.
+
+    Attributes:
+        manual_dir: folder of the publishers' data files (or ABLAX_MANUAL_DIR).
     """
 
     manual_dir: Dir = None
@@ -39,13 +41,15 @@ class Where:
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """Attributes:
-    out: study folder; by default one below runs/ that belongs to this very study. The same
-        command again goes on where it was left.
-    dry_run: print cells, programs, plan, estimated time and memory; train and write nothing.
-    diagnose: record gradients, activations and dead units per layer, and judge them.
-    evaluate_every: epochs between evaluations on the validation rows.
-    manual_dir: folder of the publishers' data files (or ABLAX_MANUAL_DIR).
+    """Where results go, and what is recorded.
+
+    Attributes:
+        out: study folder; by default one below runs/ that belongs to this very study. The same
+            command again goes on where it was left.
+        dry_run: print cells, programs, plan, estimated time and memory; train and write nothing.
+        diagnose: record gradients, activations and dead units per layer, and judge them.
+        evaluate_every: epochs between evaluations on the validation rows.
+        manual_dir: folder of the publishers' data files (or ABLAX_MANUAL_DIR).
     """
 
     out: Dir = None
@@ -57,12 +61,14 @@ class Training:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Attributes:
-    plan: auto computes the layout from size, device and memory; measure times alternatives
-        first and takes the fastest.
-    lanes: replicas trained side by side, over all devices.
-    devices: devices used.
-    steps_per_call: most steps of one call of the compiled program.
+    """How replicas are laid over lanes, devices and calls.
+
+    Attributes:
+        plan: auto computes the layout from size, device and memory; measure times alternatives
+            first and takes the fastest.
+        lanes: replicas trained side by side, over all devices.
+        devices: devices used.
+        steps_per_call: most steps of one call of the compiled program.
     """
 
     plan: Literal["auto", "measure"] = "auto"
@@ -73,8 +79,10 @@ class Layout:
 
 @dataclasses.dataclass(frozen=True)
 class Single:
-    """Attributes:
-    seed: drives initial weights, data order, noise and validation rows.
+    """Which replicate.
+
+    Attributes:
+        seed: drives initial weights, data order, noise and validation rows.
     """
 
     seed: int = 0
@@ -82,21 +90,23 @@ class Single:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Attributes:
-    vary: a factor and its levels, the reference first: activation=relu,gelu. Repeat it for
-        a grid. Levels with commas of their own are quoted and separated by `;`:
-        "width=100;100,100".
-    arm: a named level that sets several fields, the reference first: "l2 l2=1e-4|1e-3", where
-        `|` separates values to tune. Repeat it for each level.
-    seeds: replicates of every cell.
-    tune: a nuisance field and its grid: learning_rate=1e-3,1e-2. Every cell gets the value
-        with its best validation score. Repeat it for further fields.
-    tune_seeds: seeds that choose the tuned values, apart from the reporting seeds.
-    tune_per_seed: choose inside each reporting seed, so that intervals include the choice.
-    fix: random streams pinned in every replica: init, order, noise, split, labels.
-    metric: primary metric; by default the experiment's first.
-    margin: smaller differences count as equivalent; in the metric's own unit, so 0.01 is one
-        percentage point of accuracy.
+    """What is compared, and how often.
+
+    Attributes:
+        vary: a factor and its levels, the reference first: activation=relu,gelu. Repeat it for
+            a grid. Levels with commas of their own are quoted and separated by `;`:
+            "width=100;100,100".
+        arm: a named level that sets several fields, the reference first: "l2 l2=1e-4|1e-3", where
+            `|` separates values to tune. Repeat it for each level.
+        seeds: replicates of every cell.
+        tune: a nuisance field and its grid: learning_rate=1e-3,1e-2. Every cell gets the value
+            with its best validation score. Repeat it for further fields.
+        tune_seeds: seeds that choose the tuned values, apart from the reporting seeds.
+        tune_per_seed: choose inside each reporting seed, so that intervals include the choice.
+        fix: random streams pinned in every replica: init, order, noise, split, labels.
+        metric: primary metric; by default the experiment's first.
+        margin: smaller differences count as equivalent; in the metric's own unit, so 0.01 is one
+            percentage point of accuracy.
     """
 
     vary: Annotated[tuple[str, ...], Shown("FIELD=A,B", repeated=True)] = ()

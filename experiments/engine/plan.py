@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.engine.devices import memory_bytes
+from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Data
 from experiments.engine.program import Layout
 from experiments.engine.step import Replica, Trainer
@@ -121,10 +122,14 @@ def make_plan(
     Args:
         batches: how many replicas train together in each phase (tuning, reporting).
         platform, device_count, memory: of the machine, unless given.
+
+    Raises:
+        UsageError: an override that this machine or its other half does not allow.
     """
     kind = KINDS.get(platform or jax.default_backend(), KINDS["gpu"])
-    most = max(batches)
-    devices = min(override.devices or device_count or jax.device_count(), most)
+    most, present = max(batches), device_count or jax.device_count()
+    _check_override(override, present)
+    devices = override.devices or min(present, most)
     fit = int(MEMORY_SHARE * (memory or memory_bytes()) / max(cost.bytes_per_lane, 1))
     if (platform or jax.default_backend()) == "cpu":
         fit //= devices
@@ -138,6 +143,21 @@ def make_plan(
     work = cost.flops_per_step * lanes / devices
     steps = override.steps_per_call or max(1, int(kind.flops / max(work, 1.0)))
     return Plan(Layout(lanes, devices), steps)
+
+
+def _check_override(override: Override, present: int) -> None:
+    counts = {
+        "--lanes": override.lanes,
+        "--devices": override.devices,
+        "--steps-per-call": override.steps_per_call,
+    }
+    for flag, count in counts.items():
+        if count is not None and count < 1:
+            raise UsageError(f"{flag} {count}: at least 1")
+    if override.devices and override.devices > present:
+        raise UsageError(f"--devices {override.devices}: there are {present} here")
+    if override.lanes and override.devices and override.lanes % override.devices:
+        raise UsageError(f"--lanes {override.lanes}: must be a multiple of --devices")
 
 
 def alternatives(plan: Plan, most: int) -> list[Layout]:

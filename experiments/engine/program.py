@@ -1,6 +1,7 @@
 """One compiled program: the functions of a `Trainer`, batched over lanes and laid over devices."""
 
 import collections
+import concurrent.futures
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
@@ -46,7 +47,7 @@ class Program:
         init: (replica, data) -> state
         order: (replica, data, epoch) -> xs
         train: (state, replica, data, xs, start, stop) -> state, sums; the state is donated
-        validate: (state, replica, data) -> validation metrics
+        validate: (state, replica, data) -> validation metrics, step of divergence
         finish: (state, replica, data) -> (split -> metrics), bool per test example
         diagnose: (state, replica, data, xs) -> layer -> quantities, on the epoch's first batch;
             None unless asked for
@@ -65,8 +66,8 @@ class Program:
 
 
 @dataclasses.dataclass(frozen=True)
-class Compiler:
-    """Compiles functions of one replica for all lanes, and counts their traces.
+class Lowering:
+    """Traces functions of one replica for all lanes, and counts the traces.
 
     Arguments are of three kinds: per lane, the data set (`Data`: shared splits, own arrays per
     lane), and scalars shared by all lanes.
@@ -82,8 +83,8 @@ class Compiler:
         *args: Tree,
         donate: tuple[int, ...] = (),
         one_by_one: bool = False,
-    ) -> tuple[Any, Tree]:
-        """The compiled function, and the shapes it returns.
+    ) -> Any:
+        """The traced function, ready to `compile()`; `out_info` holds the shapes it returns.
 
         Args:
             args: shapes of its arguments, `[lanes, ...]` where they are per lane.
@@ -102,8 +103,7 @@ class Compiler:
             lanes = jax.vmap(counted, in_axes=[_axes(arg) for arg in args])
         mapped = jax.shard_map(lanes, mesh=mesh, in_specs=specs, out_specs=LANES, check_vma=False)
         placed = [_abstract(spec, arg, mesh) for spec, arg in zip(specs, args, strict=True)]
-        lowered = jax.jit(mapped, donate_argnums=donate).lower(*placed)
-        return lowered.compile(), lowered.out_info
+        return jax.jit(mapped, donate_argnums=donate).lower(*placed)
 
 
 def _spec(arg: Tree) -> Any:
@@ -127,21 +127,30 @@ def build(
         replica: shapes of a group's replicas, `[lanes, ...]`.
         data: shapes of the splits, and of the replicas' own arrays, `[lanes, ...]`.
     """
-    compiled = Compiler(layout)
-    init, state = compiled("init", trainer.init, replica, one_by_one=True)
-    order, xs = compiled("order", trainer.epoch_inputs, replica, data, SCALAR)
-    inputs = (state, replica, data)
-    train, _ = compiled("train", trainer.train, *inputs, xs, SCALAR, SCALAR, donate=(0,))
-    validate, _ = compiled("validate", functools.partial(_validate, trainer), *inputs)
-    finish, _ = compiled("finish", functools.partial(_finish, trainer), *inputs)
-    diagnosis = None
+    lower = Lowering(layout)
+    init = lower("init", trainer.init, replica, one_by_one=True)
+    order = lower("order", trainer.epoch_inputs, replica, data, SCALAR)
+    xs, inputs = order.out_info, (init.out_info, replica, data)
+    lowered = {
+        "init": init,
+        "order": order,
+        "train": lower("train", trainer.train, *inputs, xs, SCALAR, SCALAR, donate=(0,)),
+        "validate": lower("validate", functools.partial(_validate, trainer), *inputs),
+        "finish": lower("finish", functools.partial(_finish, trainer), *inputs),
+    }
     if diagnostics:
-        diagnosis, _ = compiled("diagnose", functools.partial(diagnose, trainer), *inputs, xs)
-    steps = jax.tree.leaves(xs)[0].shape[1]
+        lowered["diagnose"] = lower("diagnose", functools.partial(diagnose, trainer), *inputs, xs)
+    with concurrent.futures.ThreadPoolExecutor(len(lowered)) as pool:
+        compiled = pool.map(lambda each: each.compile(), lowered.values())
+        functions: dict[str, Any] = dict(zip(lowered, compiled, strict=True))
+    functions.setdefault("diagnose", None)
     return Program(
-        layout, steps, dict(compiled.traces), _memory(train), init, order, train, validate,
-        finish, diagnosis,
-    )  # fmt: skip
+        layout,
+        jax.tree.leaves(xs)[0].shape[1],
+        dict(lower.traces),
+        _memory(functions["train"]),
+        **functions,
+    )
 
 
 def _abstract(spec: Any, tree: Tree, mesh: jax.sharding.Mesh) -> Tree:
@@ -157,7 +166,7 @@ def _abstract(spec: Any, tree: Tree, mesh: jax.sharding.Mesh) -> Tree:
 
 
 def _validate(trainer: Trainer, state: Any, replica: Replica, data: Data) -> Any:
-    return trainer.evaluate(state, replica, data, "validation")[0]
+    return trainer.evaluate(state, replica, data, "validation")[0], state.diverged
 
 
 def _finish(trainer: Trainer, state: Any, replica: Replica, data: Data) -> Any:

@@ -66,7 +66,7 @@ def sources() -> dict[pathlib.PurePosixPath, pathlib.Path]:
         Name in the archive (relative to the project, or below `outside/`) -> file.
     """
     found = {}
-    for module in list(sys.modules.values()):
+    for module_name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if not file or not file.endswith(".py"):
             continue
@@ -74,7 +74,8 @@ def sources() -> dict[pathlib.PurePosixPath, pathlib.Path]:
         if path.is_relative_to(ROOT) and not path.is_relative_to(pathlib.Path(sys.prefix)):
             found[pathlib.PurePosixPath(path.relative_to(ROOT))] = path
         elif not _installed(path):
-            found[pathlib.PurePosixPath("outside") / path.name] = path
+            depth = module_name.count(".") + 1 + (path.name == "__init__.py")
+            found[pathlib.PurePosixPath("outside", *path.parts[-depth:])] = path
     return dict(sorted(found.items()))
 
 

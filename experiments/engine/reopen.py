@@ -3,10 +3,10 @@
 import dataclasses
 import pathlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from experiments.engine import results
-from experiments.engine.config import coerce, leaf_of, leaves, nearest, replace
+from experiments.engine.config import choices_of, coerce, leaf_of, leaves, replace
 from experiments.engine.errors import UsageError
 from experiments.engine.folder import finished, read_lines, read_study
 from experiments.engine.statistics import Metric
@@ -45,7 +45,8 @@ def reopen(experiments: "Mapping[str, Entry]", folder: pathlib.Path) -> Reopened
         name = contents["experiment"]
         if name not in experiments:
             raise UsageError(
-                f"{folder} belongs to the experiment {name!r}; {nearest(name, list(experiments))}"
+                f"{folder} belongs to the experiment {name!r}: report it with the script that "
+                f"defines it: python my_experiment.py report {folder}"
             )
         return Reopened(folder, _study(experiments[name].load(), contents), contents)
     except (KeyError, TypeError, AttributeError) as error:
@@ -55,14 +56,14 @@ def reopen(experiments: "Mapping[str, Entry]", folder: pathlib.Path) -> Reopened
 def _study(experiment: Any, contents: Mapping[str, Any]) -> Study:
     config = experiment.config
     kept = {name: text for name, text in contents["config"].items() if name in leaves(type(config))}
-    values = {name: coerce(leaf_of(type(config), name), text) for name, text in kept.items()}
+    values = {name: _value(type(config), name, text) for name, text in kept.items()}
     looks = contents["looks"] or [{"seeds": contents["seeds"]}]
     return make_study(
         experiment,
         replace(config, values),
-        vary=contents["vary"],
-        arms=contents["arms"],
-        tune=contents["tune"],
+        vary=_read(type(config), contents["vary"]),
+        arms={name: _read(type(config), arm) for name, arm in contents["arms"].items()},
+        tune=_read(type(config), contents["tune"]),
         seeds=looks[-1]["seeds"],
         **{
             name: contents[name]
@@ -73,3 +74,29 @@ def _study(experiment: Any, contents: Mapping[str, Any]) -> Study:
         },
         fix=tuple(contents["fix"]),
     )  # fmt: skip
+
+
+def _read(config_class: type, spelled: Mapping[str, Any]) -> dict[str, Any]:
+    """Field -> value, or list of values, from their spelling."""
+    return {
+        name: [_value(config_class, name, text) for text in given]
+        if isinstance(given, list)
+        else _value(config_class, name, given)
+        for name, given in spelled.items()
+    }
+
+
+def _value(config_class: type, name: str, text: str) -> Any:
+    """A field's value; the bare name of a function that only the code of that study knew."""
+    leaf = leaf_of(config_class, name)
+    try:
+        return coerce(leaf, text)
+    except UsageError:
+        choices = choices_of(leaf.kind)
+        if choices is None or choices.convert is None:
+            raise
+        return choices.option_of(_unknown, text)
+
+
+def _unknown(*_: Any) -> NoReturn:
+    raise UsageError("this study used a function that is not known here: run its own script")

@@ -7,21 +7,24 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from experiments.engine import pictures, results
-from experiments.engine.config import describe, split
+from experiments.engine import results
+from experiments.engine.config import describe
 from experiments.engine.devices import setup
+from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Experiment
 from experiments.engine.folder import (
     Log,
     claim_folder,
-    default_folder,
     drop_unfinished,
+    folder_of,
+    make_folder,
     read_lines,
     write_results,
     write_study,
 )
 from experiments.engine.lease import lease
 from experiments.engine.plan import Override
+from experiments.engine.preview import program_table
 from experiments.engine.progress import Meter
 from experiments.engine.record import archive_sources, make_record, write_json
 from experiments.engine.session import (
@@ -86,7 +89,9 @@ def run_study(
         DataMissingError: a data set is not there.
     """
     study = make_study(experiment, config, vary=vary, arms=arms, tune=tune, **options)
-    return train_study(study, out, manual_dir=manual_dir, override=override, echo=echo)
+    outcome = train_study(study, out, manual_dir=manual_dir, override=override, echo=echo)
+    echo(f"\n{outcome.text}\n\nfolder: {outcome.folder}")
+    return outcome
 
 
 def train_study(
@@ -98,24 +103,31 @@ def train_study(
     echo: Callable[[str], None] = print,
     width: int = 100,
 ) -> Outcome:
-    """`run_study` for a study already declared. The same folder again goes on where it was left."""
+    """`run_study` for a study already declared; `echo` gets the account, not the answer.
+
+    The same study in the same folder goes on where it was left.
+    """
     setup()
-    folder = default_folder(study) if out is None else pathlib.Path(out)
+    folder = folder_of(study, out)
     contents = claim_folder(folder, study)
     prepared = prepare_programs(study, manual_dir, override, contents["programs"], echo)
     metrics = results.metrics(study, next(iter(prepared.values())).dataset)
+    make_folder(folder)
     with lease(folder):
-        if not contents["programs"]:
+        if claim_folder(folder, study) != contents:
+            raise UsageError(f"{folder} was changed by another process just now; try again")
+        if contents["programs"]:
+            _check_data(folder, contents, prepared)
+        else:
             begin(folder, study, contents, prepared, metrics)
         done = drop_unfinished(folder)
-        session = _train(folder, study, prepared, metrics[0], done, echo)
-        save_pictures(folder, session)
+        echo(program_table(prepared, width))
+        _train(folder, study, prepared, metrics[0], done, echo)
         _look(contents, study)
         write_study(folder, contents)
         write_results(folder, study, done)
         answer = results.answer(study, metrics, read_lines(folder), len(contents["looks"]), width)
         results.save(folder, answer)
-    echo(f"\n{answer.text}\n\nfolder: {folder}")
     return Outcome(folder, study, answer.analysis, answer.text, done)
 
 
@@ -126,16 +138,21 @@ def begin(
     prepared: Mapping[Any, Prepared],
     metrics: Sequence[Metric],
 ) -> None:
-    """Writes what is known before training: `study.json`, `record.json`, the sources."""
-    datasets = {entry.dataset.digest: entry.dataset for entry in prepared.values()}
-    write_json(folder / "record.json", make_record(list(datasets.values())))
-    archive_sources(folder / "sources.tar.gz")
+    """Writes what is known before training: `study.json`, `record.json`, the sources.
+
+    "programs" comes last: without it the folder is begun again.
+    """
     contents |= {
         "name": study.name,
         "question": study.question,
         "margin": study.margin,
         "seeds": study.seeds,
+        "data": _digests(prepared),
     }
+    write_study(folder, contents)
+    datasets = {entry.dataset.digest: entry.dataset for entry in prepared.values()}
+    write_json(folder / "record.json", make_record(list(datasets.values())))
+    archive_sources(folder / "sources.tar.gz")
     contents["metrics"] = [dataclasses.asdict(metric) for metric in metrics]
     contents["programs"] = [
         {
@@ -149,6 +166,20 @@ def begin(
     write_study(folder, contents)
 
 
+def _digests(prepared: Mapping[Any, Prepared]) -> list[str]:
+    return sorted({entry.dataset.digest for entry in prepared.values()})
+
+
+def _check_data(
+    folder: pathlib.Path, contents: Mapping[str, Any], prepared: Mapping[Any, Prepared]
+) -> None:
+    if contents.get("data") != _digests(prepared):
+        raise UsageError(
+            f"{folder} was begun with other data of that name; bring them back, or choose "
+            "another --out"
+        )
+
+
 def _train(
     folder: pathlib.Path,
     study: Study,
@@ -156,7 +187,7 @@ def _train(
     metric: Metric,
     done: dict[tuple[Any, ...], dict[str, Any]],
     echo: Callable[[str], None],
-) -> Session:
+) -> None:
     started = time.perf_counter()
     replicas = len(tuning_jobs(study)) + len(study.cells) * study.seeds
     steps = max(entry.trainer.total_steps for entry in prepared.values())
@@ -166,7 +197,7 @@ def _train(
         Meter(missing * steps) as meter,
         concurrent.futures.ThreadPoolExecutor(1) as pool,
     ):
-        session = Session(study, prepared, done, log, meter, pool)
+        session = Session(study, prepared, done, folder, log, meter, pool)
         train_jobs(session, tuning_jobs(study), "tuning")
         chosen = results.choices(study, metric, done)
         train_jobs(session, results.report_jobs(study, chosen), "training")
@@ -175,11 +206,13 @@ def _train(
         traces = [program.traces["train"] for program in programs]
         once = "one trace each" if set(traces) == {1} else f"traces {traces}"
         seconds = time.perf_counter() - started
+        many = ("s" * (missing != 1), "s" * (len(programs) > 1))
         echo(
-            f"{missing} replicas in {len(programs)} program{'s' * (len(programs) > 1)}, {once}: "
+            f"{missing} replica{many[0]} in {len(programs)} program{many[1]}, {once}: "
             f"{seconds:.1f} s, compiling included"
         )
-    return session
+    else:
+        echo("every replica was trained before: nothing to do")
 
 
 def _look(contents: dict[str, Any], study: Study) -> None:
@@ -189,14 +222,3 @@ def _look(contents: dict[str, Any], study: Study) -> None:
     if not looks or looks[-1]["seeds"] < study.seeds:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         contents["looks"] = [*looks, {"seeds": study.seeds, "time": stamp}]
-
-
-def save_pictures(folder: pathlib.Path, session: Session) -> None:
-    """Writes the pictures of each cell's first seed below `pictures/`."""
-    draw = session.study.experiment.pictures
-    if draw is None:
-        return
-    for (_, cell, _, _), (config, params) in session.params.items():
-        images = draw(config, params, session.prepared[split(config)[0]].dataset.spec)
-        if images:
-            pictures.write(folder / "pictures" / f"cell_{cell}", images)

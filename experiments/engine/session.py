@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import math
+import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import jax
 import numpy as np
 
 from experiments.data.dataset import Dataset
+from experiments.engine import pictures
 from experiments.engine import plan as planning
 from experiments.engine.config import describe
 from experiments.engine.errors import UsageError
@@ -27,7 +29,7 @@ from experiments.engine.study import (
     reporting_seeds,
     tuning_jobs,
 )
-from experiments.engine.train import groups, host_arrays, host_replica, train_group
+from experiments.engine.train import Group, groups, host_arrays, host_replica, train_group
 
 Done = dict[tuple[Any, ...], dict[str, Any]]
 
@@ -78,10 +80,13 @@ def prepare_programs(
         DataMissingError: a data set is not there.
     """
     prepared = {}
-    for index, (static, jobs) in enumerate(programs(possible_jobs(study)).items()):
+    grouped = programs(possible_jobs(study))
+    for jobs in grouped.values():
+        spec = study.experiment.load(jobs[0].config, manual_dir).spec
+        for job in jobs:
+            study.experiment.check(job.config, spec)
+    for index, (static, jobs) in enumerate(grouped.items()):
         dataset = study.experiment.load(jobs[0].config, manual_dir)
-        for job in {id(job.config): job for job in jobs}.values():
-            study.experiment.check(job.config, dataset.spec)
         trainer, one = _trainer(study, static, dataset, jobs[0])
         cost = planning.estimate(trainer, one[0], Data(shapes_of(dataset), one[1]))
         tune = sum(job.phase == "tune" for job in jobs)
@@ -192,19 +197,18 @@ class Session:
     Attributes:
         compiled: program by static config; compiled once, used by tuning and reporting.
         compile_seconds, train_seconds: where the time went.
-        states: final parameters of reporting replicas, for the pictures.
     """
 
     study: Study
     prepared: dict[Any, Prepared]
     done: Done
+    folder: pathlib.Path
     log: Log
     meter: Meter
     pool: concurrent.futures.Executor
     compiled: dict[Any, concurrent.futures.Future[tuple[Program, Tree]]] = dataclasses.field(
         default_factory=dict
     )
-    params: dict[tuple[Any, ...], tuple[Any, Tree]] = dataclasses.field(default_factory=dict)
 
     def program(self, static: Any) -> concurrent.futures.Future[tuple[Program, Tree]]:
         """The compiled program, begun in the background at the first call."""
@@ -230,17 +234,21 @@ def train_jobs(session: Session, jobs: Sequence[Job], phase: str) -> None:
             _train(session, entry, program, group, text)
 
 
-def _train(session: Session, entry: Prepared, program: Program, group: Any, text: str) -> None:
+def _train(session: Session, entry: Prepared, program: Program, group: Group, text: str) -> None:
     epochs = epochs_of(entry.static)
     params, finals = train_group(
         session.study, entry.plan, program, group, epochs, session.log, session.meter, text
     )
-    for lane, (job, line) in enumerate(zip(group.jobs, finals, strict=True)):
-        session.done[job.key] = line
-        if (
-            session.study.experiment.pictures
-            and job.phase == "report"
-            and job.seed == session.study.first_seed
-        ):
+    _save_pictures(session, entry, group, params)  # first: what has a final line is complete
+    session.log.write(finals, durable=True)
+    session.done |= {job.key: line for job, line in zip(group.jobs, finals, strict=True)}
+
+
+def _save_pictures(session: Session, entry: Prepared, group: Group, params: Tree) -> None:
+    """Writes the pictures of each cell's first seed below `pictures/`."""
+    draw = session.study.experiment.pictures
+    for lane, job in enumerate(group.jobs):
+        if draw and job.phase == "report" and job.seed == session.study.first_seed:
             mine = jax.tree.map(lambda leaf, i=lane: np.asarray(leaf[i]), params)
-            session.params[job.key] = (job.config, mine)
+            if images := draw(job.config, mine, entry.dataset.spec):
+                pictures.write(session.folder / "pictures" / f"cell_{job.cell}", images)

@@ -27,6 +27,8 @@ class Replica(NamedTuple):
 class State:
     """Everything one replica carries from step to step; arrays only.
 
+    As a tree it may also hold what stands for an array (its shape, its place), hence the types.
+
     Attributes:
         step: int32 scalar, updates done.
         params: the net's trained parameters.
@@ -36,11 +38,11 @@ class State:
             none. From then on the parameters stay as they were before that step.
     """
 
-    step: jax.Array
+    step: Tree
     params: Tree
     opt_state: Tree
     model_state: Tree
-    diverged: jax.Array
+    diverged: Tree
 
 
 class Model(NamedTuple):

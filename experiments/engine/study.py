@@ -3,10 +3,20 @@
 import dataclasses
 import functools
 import itertools
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from experiments.engine.config import coerce, describe, leaf_of, replace, spell, split
+from experiments.engine.config import (
+    coerce,
+    describe,
+    fitted,
+    leaf_of,
+    parse_values,
+    replace,
+    spell,
+    split,
+)
 from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Experiment
 from experiments.engine.keys import STREAMS
@@ -147,20 +157,22 @@ def make_study(
     Raises:
         UsageError: unknown or repeated fields, no values, no seeds, an unknown stream.
     """
-    config = experiment.config if config is None else config
+    config = fitted(experiment.config if config is None else config)
     factors, nuisances = (_values(config, given or {}) for given in (vary, tune))
     chosen = tuple(_arm(config, name, values) for name, values in (arms or {}).items())
     _refuse_overlap(factors, nuisances, chosen)
     study = Study(experiment, config, factors, chosen, nuisances, **options)
     if study.seeds < 1:
         raise UsageError(f"--seeds {study.seeds}: at least one seed is needed")
-    if not 0 <= study.first_seed < FIRST_TUNING_SEED - study.seeds:
+    if not 0 <= study.first_seed < FIRST_TUNING_SEED:
         raise UsageError(f"--seed {study.first_seed}: from 0 to {FIRST_TUNING_SEED - 1}")
+    if study.first_seed + study.seeds > FIRST_TUNING_SEED:
+        raise UsageError(f"--seeds {study.seeds}: at most {FIRST_TUNING_SEED - study.first_seed}")
     if any(cell.tune for cell in study.cells) and study.tune_seeds < 1:
         raise UsageError(f"--tune-seeds {study.tune_seeds}: at least one seed is needed")
     if study.evaluate_every < 1:
         raise UsageError(f"--evaluate-every {study.evaluate_every}: at least 1 epoch")
-    if study.margin is not None and study.margin <= 0:
+    if study.margin is not None and not 0 < study.margin < math.inf:
         raise UsageError(f"--margin {study.margin}: must be positive")
     if unknown := [stream for stream in study.fix if stream not in STREAMS]:
         raise UsageError(f"--fix {unknown[0]}: streams are {', '.join(STREAMS)}")
@@ -171,11 +183,16 @@ def _values(config: Any, given: Mapping[str, Sequence[Any]]) -> dict[str, tuple[
     found: dict[str, tuple[Any, ...]] = {}
     for name, values in given.items():
         leaf = leaf_of(type(config), name)
+        values = parse_values(leaf, values) if isinstance(values, str) else values
+        if not isinstance(values, Iterable):
+            raise UsageError(f"{name}: expected a list of values, not {values!r}")
+        values = tuple(values)
         if not values:
             raise UsageError(f"{name}: no values given; write {name}=a,b,c")
         found[leaf.name] = tuple(coerce(leaf, value) for value in values)
-        if len(set(found[leaf.name])) < len(values):
-            raise UsageError(f"{name}: a value is given twice")
+        spelled = [spell(value) for value in found[leaf.name]]
+        if twice := [text for text in spelled if spelled.count(text) > 1]:
+            raise UsageError(f"{name}: {twice[0]} is given twice; every level needs its own name")
     return found
 
 

@@ -4,7 +4,7 @@ import base64
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -60,46 +60,77 @@ def groups(
         yield Group(chosen, placed[0], Data(splits, placed[1]))
 
 
+class Evaluation(NamedTuple):
+    """What one evaluation found, still on the device; leaves `[lanes, ...]`.
+
+    Attributes:
+        epoch: epochs done.
+        sums: sums of the training metrics over the epoch's calls.
+        scores: validation metrics.
+        diverged: step of divergence, or -1.
+        diagnosis: per layer quantities; None unless asked for.
+    """
+
+    epoch: int
+    sums: Sequence[Tree]
+    scores: Tree
+    diverged: jax.Array
+    diagnosis: Tree | None
+
+
 def train_group(
-    study: Study,
-    plan: Plan,
-    program: Program,
-    group: Group,
-    epochs: int,
-    log: Log,
-    meter: Meter,
-    text: str,
-) -> tuple[Tree, list[dict[str, Any]]]:
+    study: Study, plan: Plan, program: Program, group: Group, epochs: int, log: Log,
+    meter: Meter, text: str,
+) -> tuple[Tree, list[dict[str, Any]]]:  # fmt: skip
     """Trains one group from its first step to its last, recording as it goes.
+
+    An evaluation is fetched and written while the next epoch trains.
 
     Returns:
         The final parameters `[lanes, ...]`, and the final line of each replica.
     """
-    state = program.init(group.replica)
+    state, pending = program.init(group.replica), []
     lanes = (group.replica, group.data)
     if program.diagnose:
         xs = program.order(*lanes, np.int32(0))
         log.write(diagnosis_lines(group, 0, program.diagnose(state, *lanes, xs)))
     for epoch in range(1, epochs + 1):
         xs = program.order(*lanes, np.int32(epoch - 1))
-        sums = []
-        for start in range(0, program.steps_per_epoch, plan.steps_per_call):
-            stop = min(start + plan.steps_per_call, program.steps_per_epoch)
-            state, part = program.train(state, *lanes, xs, np.int32(start), np.int32(stop))
-            sums.append(part)
-            meter.advance((stop - start) * len(group.jobs), text)
+        state, sums = _train_epoch(plan, program, group, state, xs, meter, text)
+        _write(log, group, program, pending)
         if epoch % study.evaluate_every == 0 or epoch == epochs:
-            scores = program.validate(state, *lanes)
-            log.write(curve_lines(group, program, epoch, sums, scores, state.diverged))
-            if program.diagnose:
-                log.write(diagnosis_lines(group, epoch, program.diagnose(state, *lanes, xs)))
+            scores, diverged = program.validate(state, *lanes)
+            diagnosis = program.diagnose(state, *lanes, xs) if program.diagnose else None
+            pending = [Evaluation(epoch, sums, scores, diverged, diagnosis)]
+    _write(log, group, program, pending)
     if group.jobs[0].phase == "tune":
-        scores, correct = {"validation": program.validate(state, *lanes)}, None
+        scores, correct = {"validation": program.validate(state, *lanes)[0]}, None
     else:
         scores, correct = program.finish(state, *lanes)
-    finals = final_lines(group, state, scores, correct)
-    log.write(finals, durable=True)
-    return state.params, finals
+    return state.params, final_lines(group, state, scores, correct)
+
+
+def _train_epoch(
+    plan: Plan, program: Program, group: Group, state: Tree, xs: Tree, meter: Meter, text: str
+) -> tuple[Tree, list[Tree]]:
+    """One epoch in calls of the plan's length; the state and the calls' sums of metrics."""
+    sums = []
+    for start in range(0, program.steps_per_epoch, plan.steps_per_call):
+        stop = min(start + plan.steps_per_call, program.steps_per_epoch)
+        bounds = np.int32(start), np.int32(stop)
+        state, part = program.train(state, group.replica, group.data, xs, *bounds)
+        sums.append(part)
+        meter.advance((stop - start) * len(group.jobs), text)
+    return state, sums
+
+
+def _write(log: Log, group: Group, program: Program, pending: list[Evaluation]) -> None:
+    """Writes the lines of the evaluations that wait, and forgets them."""
+    while pending:
+        found = pending.pop()
+        log.write(curve_lines(group, program, found))
+        if found.diagnosis is not None:
+            log.write(diagnosis_lines(group, found.epoch, found.diagnosis))
 
 
 def _lane_lines(group: Group, tree: Tree, line: Callable[[Tree], dict[str, Any]]) -> list[Any]:
@@ -119,14 +150,7 @@ def number(value: Any) -> float | None:
     return float(f"{float(value):.9g}") if math.isfinite(float(value)) else None
 
 
-def curve_lines(
-    group: Group,
-    program: Program,
-    epoch: int,
-    sums: Sequence[Tree],
-    scores: Tree,
-    diverged: jax.Array,
-) -> list[Any]:
+def curve_lines(group: Group, program: Program, found: Evaluation) -> list[Any]:
     """An evaluation: training metrics averaged over the epoch's steps, validation metrics."""
 
     def line(lane: Tree) -> dict[str, Any]:
@@ -136,10 +160,11 @@ def curve_lines(
             for name in parts[0]
         }
         values = {f"validation_{name}": number(value) for name, value in scores.items()}
-        step = epoch * program.steps_per_epoch
-        return {"epoch": epoch, "step": step, "diverged": diverged >= 0, **means, **values}
+        step = found.epoch * program.steps_per_epoch
+        fate = {"diverged": bool(diverged != RUNNING)}
+        return {"epoch": found.epoch, "step": step, **fate, **means, **values}
 
-    return _lane_lines(group, (sums, scores, diverged), lambda lane: _plain(line(lane)))
+    return _lane_lines(group, (found.sums, found.scores, found.diverged), line)
 
 
 def diagnosis_lines(group: Group, epoch: int, quantities: Tree) -> list[Any]:
@@ -179,7 +204,3 @@ def pack_bits(correct: np.ndarray) -> str:
 def unpack_bits(text: str, count: int) -> np.ndarray:
     """The inverse of `pack_bits`, bool `[count]`."""
     return np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8))[:count].astype(bool)
-
-
-def _plain(line: dict[str, Any]) -> dict[str, Any]:
-    return {name: bool(v) if isinstance(v, np.bool_) else v for name, v in line.items()}

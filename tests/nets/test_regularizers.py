@@ -207,9 +207,19 @@ def test_dropout_keeps_the_expectation():
     assert abs(kept.sum() - expected) < 4 * np.sqrt(expected)
 
 
-def test_dropout_at_rates_of_one_and_more_stays_finite():
-    outputs = drop(np.array([1.0, 2.0], np.float32), np.arange(2))
-    assert np.isfinite(outputs).all() and np.mean(outputs == 0) > 0.999
+def test_dropout_at_the_ends():
+    """A million inputs, so that a mistake at one value in 65,536 shows."""
+
+    @jax.jit
+    @jax.vmap
+    def ends(rate):
+        rngs = {"dropout": jax.random.key(0)}
+        return Dropout(rate).apply({}, jnp.ones(2**20), train=True, rngs=rngs)
+
+    nothing, everything, beyond = np.asarray(ends(jnp.array([0.0, 1.0, 2.0])))
+    assert np.all(nothing == 1)
+    assert set(np.unique(everything)) == {0.0, 65_536.0}
+    np.testing.assert_array_equal(everything, beyond)
 
 
 def test_dropout_differs_between_keys_and_repeats_for_one_key():

@@ -1,0 +1,1 @@
+"""Speed of Ablax against what a user would pick instead, measured on the user's own machine."""

@@ -1,0 +1,114 @@
+"""Ablax's side: the engine's own plan, programs and calls, without evaluation or logging."""
+
+import dataclasses
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.benchmarks.problem import LEARNING_RATE, Arrays, Problem, Side, Start
+from experiments.benchmarks.problem import random_images as images
+from experiments.data.dataset import Spec, make_dataset
+from experiments.engine.config import replace
+from experiments.engine.devices import setup
+from experiments.engine.experiment import Tree
+from experiments.engine.plan import Override, Plan
+from experiments.engine.program import Program
+from experiments.engine.session import compile_program, possible_jobs, prepare_programs
+from experiments.engine.study import Study, make_study
+from experiments.engine.train import Group, groups
+from experiments.mlp import EXPERIMENT
+
+VALIDATION = 1 / 9  # of the rows handed over; the problem's rows are left for training
+
+
+@dataclasses.dataclass
+class Running:
+    """All lane groups of a problem, ready for their first step; `states` are replaced by it."""
+
+    plan: Plan
+    program: Program
+    groups: list[Group]
+    states: list[Tree]
+
+
+def study_of(problem: Problem) -> Study:
+    """The problem as a study of one cell."""
+    held_out = problem.rows // 8
+    x, y = images(problem, problem.rows + held_out)
+    splits = {"train": {"x": x, "y": y}, "test": {"x": x[:held_out], "y": y[:held_out]}}
+    dataset = make_dataset("random", splits, Spec((problem.inputs,), problem.classes))
+    experiment = dataclasses.replace(EXPERIMENT, load=lambda config, manual_dir: dataset)
+    config = replace(
+        EXPERIMENT.config,
+        {
+            "width": (problem.width,) * 2, "batch_size": problem.batch, "schedule": "constant",
+            "learning_rate": LEARNING_RATE, "validation": VALIDATION,
+            "preprocess": "standardise",
+        },
+    )  # fmt: skip
+    return make_study(experiment, config, seeds=problem.replicas)
+
+
+def compiled(problem: Problem, override: Override = Override()) -> tuple[Running, float]:
+    """Every lane group of a problem before its first step, and the seconds compiling took."""
+    setup()
+    study = study_of(problem)
+    (entry,) = prepare_programs(study, None, override, [], print).values()
+    start = time.perf_counter()
+    program, splits = compile_program(study, entry)
+    seconds = time.perf_counter() - start
+    cut = list(groups(study, entry.dataset, splits, entry.plan, possible_jobs(study)))
+    states = [program.init(group.replica) for group in cut]
+    return Running(entry.plan, program, cut, jax.block_until_ready(states)), seconds
+
+
+def train_epoch(running: Running) -> None:
+    """One epoch of every group, one group after another, in calls of the plan's length."""
+    program, longest = running.program, running.plan.steps_per_call
+    for index, group in enumerate(running.groups):
+        lanes, state = (group.replica, group.data), running.states[index]
+        xs = program.order(*lanes, np.int32(0))
+        for begin in range(0, program.steps_per_epoch, longest):
+            end = min(begin + longest, program.steps_per_epoch)
+            state, _ = program.train(state, *lanes, xs, np.int32(begin), np.int32(end))
+        running.states[index] = jax.block_until_ready(state)
+
+
+def prepare(problem: Problem) -> Side:
+    """Compiles the problem under the plan."""
+    running, seconds = compiled(problem)
+    train_epoch(running)
+    return Side(lambda: train_epoch(running), seconds, str(running.plan))
+
+
+def losses(problem: Problem, steps: int) -> tuple[list[Start], np.ndarray]:
+    """Where every replica starts, and its loss at each of its first steps, `[replicas, steps]`."""
+    running, _ = compiled(problem)
+    starts, found = [], []
+    for group, first in zip(running.groups, running.states, strict=True):
+        lanes, state = (group.replica, group.data), first
+        xs = running.program.order(*lanes, np.int32(0))
+        starts += _starts(group, state, xs)
+        rows = []
+        for step in range(steps):
+            state, sums = running.program.train(
+                state, *lanes, xs, np.int32(step), np.int32(step + 1)
+            )
+            rows.append(np.asarray(sums["loss"]))
+        found.append(np.stack(rows, axis=1)[: len(group.jobs)])
+    return starts, np.concatenate(found)
+
+
+def _starts(group: Group, state: Any, xs: Tree) -> list[Start]:
+    host = jax.device_get((state.params, group.data.own, xs))
+    x, y = (np.asarray(group.data.splits["train"][name]) for name in ("x", "y"))
+    starts = []
+    for lane in range(len(group.jobs)):
+        params, own, order = jax.tree.map(lambda leaf, i=lane: leaf[i], host)
+        layers = [(params[name]["kernel"], params[name]["bias"]) for name in sorted(params)]
+        stats = own["stats"]
+        arrays = Arrays(x, y, stats["mean"], stats["scale"])
+        starts.append(Start(layers, arrays, own["train_rows"][order]))
+    return starts

@@ -1,0 +1,124 @@
+"""The plan: a deterministic function of cost, machine and batches that keeps its bounds."""
+
+import itertools
+import math
+
+import jax
+import pytest
+
+from experiments.engine.errors import UsageError
+from experiments.engine.plan import (
+    KINDS,
+    MEMORY_SHARE,
+    Cost,
+    Override,
+    Plan,
+    alternatives,
+    fastest,
+    make_plan,
+)
+from experiments.engine.program import Layout
+
+GIB = 1 << 30
+SMALL, LARGE = Cost(1e6, 1 << 20), Cost(1e12, 4 << 30)
+
+
+def plan(cost=SMALL, batches=(60,), override=Override(), platform="cpu", devices=2, memory=8 * GIB):
+    return make_plan(
+        cost, batches, override, platform=platform, device_count=devices, memory=memory
+    )
+
+
+CASES = [
+    {"cost": Cost(flops, size), "batches": batches, "platform": platform, "devices": devices}
+    for flops, size, batches, platform, devices in itertools.product(
+        (0.0, 1e4, 1e7, 1e12), (1 << 10, 1 << 27), ((1,), (3, 7), (60, 300)), KINDS, (1, 2, 3, 8)
+    )
+]
+
+
+@pytest.mark.parametrize("platform", [*KINDS, "rocm"])
+def test_the_same_question_gets_the_same_plan(platform):
+    for case in CASES:
+        if case["platform"] == platform:
+            assert plan(**case) == plan(**case)
+    assert plan(platform=platform) == plan(platform=platform)
+
+
+def test_every_plan_keeps_its_bounds():
+    for case in CASES:
+        found = plan(**case)
+        layout, most, kind = found.layout, max(case["batches"]), KINDS[case["platform"]]
+        assert layout.lanes % layout.devices == 0
+        assert 1 <= layout.devices <= min(case["devices"], most)
+        per_device = layout.lanes // layout.devices
+        assert per_device <= kind.most_lanes
+        assert (per_device - 1) * layout.devices < most  # no device trains copies only
+        share = MEMORY_SHARE * 8 * GIB
+        resident = layout.lanes if case["platform"] == "cpu" else per_device
+        assert per_device == 1 or resident * case["cost"].bytes_per_lane <= share
+        seconds = found.steps_per_call * case["cost"].flops_per_step * per_device / kind.flops
+        assert found.steps_per_call == 1 or seconds <= 2
+
+
+def test_large_nets_train_one_by_one_and_small_ones_side_by_side():
+    assert plan(LARGE).layout == Layout(2, 2)
+    assert plan(LARGE).steps_per_call == 1
+    lanes = [plan(Cost(flops, 1 << 10)).layout.lanes for flops in (1e4, 1e6, 3e6, 1e7, 1e9)]
+    assert lanes == sorted(lanes, reverse=True) and lanes[0] > lanes[-1]
+    assert plan(platform="gpu", batches=(5000,), devices=1).layout.lanes > 16
+    tight = plan(Cost(1e4, GIB), memory=4 * GIB)
+    assert tight.layout == Layout(2, 2)
+
+
+def test_few_replicas_leave_devices_idle_unless_asked():
+    assert plan(batches=(1,), devices=8).layout == Layout(1, 1)
+    assert plan(batches=(3,), devices=8).layout == Layout(3, 3)
+    assert plan(batches=(1,), devices=8, override=Override(devices=4)).layout == Layout(4, 4)
+
+
+def test_lanes_are_chosen_to_need_few_copies():
+    for replicas in range(1, 80):
+        layout = plan(batches=(replicas,), devices=1).layout
+        copies = -replicas % layout.lanes
+        assert copies < math.ceil(replicas / layout.lanes)
+    assert plan(batches=(18,), devices=1).layout.lanes == 9  # 16 would train 14 copies
+
+
+def test_overrides_are_kept():
+    given = plan(override=Override(lanes=6, devices=2, steps_per_call=5))
+    assert given == Plan(Layout(6, 2), 5)
+    assert plan(override=Override(lanes=3)).layout == Layout(3, 1)  # 2 devices cannot share 3
+    assert plan(override=Override(devices=1)).layout.devices == 1
+    assert str(given) == "6 lanes over 2 devices, at most 5 steps a call"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (Override(lanes=0), "--lanes 0: at least 1"),
+        (Override(steps_per_call=-1), "--steps-per-call -1: at least 1"),
+        (Override(devices=3), "--devices 3: "),
+        (Override(lanes=3, devices=2), "--lanes 3: must be a multiple of --devices"),
+    ],
+)
+def test_overrides_that_cannot_be_are_refused(override, message):
+    with pytest.raises(UsageError) as caught:
+        plan(override=override)
+    assert str(caught.value).startswith(message)
+
+
+def test_alternatives_can_all_be_compiled_and_hold_the_plan():
+    for lanes, devices, most in [(8, 2, 60), (1, 1, 1), (2, 2, 3), (16, 1, 1000)]:
+        layout = Layout(lanes, devices)
+        found = alternatives(Plan(layout, 10), most)
+        assert layout in found and len(set(found)) == len(found) > 0
+        for each in found:
+            assert each.lanes % each.devices == 0 and each.devices <= jax.device_count()
+            assert 1 <= each.lanes <= max(most, jax.device_count())
+
+
+def test_the_fastest_layout_has_the_highest_rate():
+    assert fastest([(10.0, Layout(2, 1)), (30.0, Layout(4, 2)), (20.0, Layout(8, 2))]) == Layout(
+        4, 2
+    )

@@ -1,0 +1,104 @@
+"""Verdicts on layers: right on made-up numbers, and right on nets that are known to be sick."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from experiments import mlp
+from experiments.engine.config import replace, split
+from experiments.engine.diagnostics import diagnose
+from experiments.engine.experiment import Data
+from experiments.engine.keys import Streams
+from experiments.engine.step import Replica, Trainer
+from experiments.engine.verdicts import in_order, medians, verdicts
+from nets.activations import as_activation
+
+
+def layers(gradient, dead=(), saturated=()):
+    """A diagnosis with gradient norms of layer_1, layer_2, ... and the output."""
+    hidden = len(gradient) - 1
+    names = [*(f"layer_{i + 1}" for i in range(hidden)), "output"]
+    parts = {
+        f"activation_{i + 1}": {
+            "mean": 0.0, "sd": 1.0,
+            "dead": dead[i] if dead else 0.0, "saturated": saturated[i] if saturated else 0.0,
+        }
+        for i in range(hidden)
+    }  # fmt: skip
+    return {"gradient": dict(zip(names, gradient, strict=True)), "activation": parts}
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (layers([1.0, 0.5, 2.0]), ["gradients and activations healthy"]),
+        (layers([1e-6, 1e-3, 1.0, 1.0]), ["layer_1 receives 1e-06 of layer_3's gradient: vanishi"]),
+        (layers([1e4, 1e2, 1.0, 1.0]), ["layer_1 receives 1e+04 of layer_3's gradient: exploding"]),
+        (layers([0.0, 1.0, 1.0]), ["layer_1 receives 0 of layer_2's gradient: vanishing"]),
+        (layers([0.0, 0.0, 1.0]), ["no gradient reaches the hidden layers"]),
+        (layers([None, 1.0, 1.0]), ["gradients are not finite: diverged"]),
+        (layers([1.0, 1.0], dead=[0.75]), ["75 % of the units of activation_1 are dead"]),
+        (layers([1.0, 1.0], saturated=[0.95]), ["95 % of the outputs of activation_1 are satura"]),
+        (layers([1.0, 1.0], dead=[0.4], saturated=[0.8]), ["gradients and activations healthy"]),
+        (layers([1.0]), ["gradients and activations healthy"]),
+    ],
+)
+def test_verdicts_on_numbers(found, expected):
+    said = verdicts(found)
+    assert len(said) == len(expected)
+    assert all(text.startswith(start) for text, start in zip(said, expected, strict=True))
+
+
+def test_layers_come_in_the_order_of_their_numbers():
+    names = ["output", "layer_10", "layer_2", "layer_1"]
+    assert in_order(names) == ["layer_1", "layer_2", "layer_10", "output"]
+
+
+def test_medians_pass_over_what_is_not_finite():
+    found = medians([layers([1.0, 2.0]), layers([3.0, None]), layers([8.0, 4.0])])
+    assert found["gradient"] == {"layer_1": 3.0, "output": 3.0}
+    assert medians([layers([None, 1.0])])["gradient"]["layer_1"] is None
+
+
+def dying(x):
+    """A ReLU that no unit of a standardised net reaches."""
+    return jax.nn.relu(x - 20)
+
+
+def said_of(activation):
+    """Verdicts on eight layers of 64 units, at He's scale, before training."""
+    config = replace(
+        mlp.Config(),
+        {
+            "dataset": "digits", "width": (64,) * 8, "batch_size": 100,
+            "activation": as_activation(activation),
+        },
+    )  # fmt: skip
+    static, floats = split(config)
+    dataset = mlp.EXPERIMENT.load(config, None)
+    trainer = Trainer(mlp.EXPERIMENT, static, dataset.spec, 10)
+    own = mlp.EXPERIMENT.prepare(config, dataset, Streams(0))
+    splits = {name: dict(arrays) for name, arrays in dataset.splits.items()}
+    data = Data(*jax.tree.map(jnp.asarray, (splits, own)))
+    replica = Replica({name: jnp.float32(value) for name, value in floats.items()}, jnp.int32(0))
+
+    @jax.jit
+    def found(replica, data):
+        xs = trainer.epoch_inputs(replica, data, jnp.int32(0))
+        return diagnose(trainer, trainer.init(replica), replica, data, xs)
+
+    return verdicts(jax.tree.map(float, found(replica, data)))
+
+
+def test_eight_layers_of_sigmoid_are_called_vanishing():
+    said = said_of("sigmoid")[0]
+    assert said.startswith("layer_1 receives ") and said.endswith("layer_8's gradient: vanishing")
+    assert float(said.split()[2]) < 1e-3
+
+
+def test_relu_with_he_initialisation_is_not():
+    assert said_of("relu") == ["gradients and activations healthy"]
+
+
+def test_dead_units_are_called():
+    assert "100 % of the units of activation_1 are dead" in said_of(dying)
