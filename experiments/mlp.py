@@ -9,9 +9,9 @@ from experiments import classification
 from experiments.classification import Objective
 from experiments.data.dataset import Spec
 from experiments.data.split import Data
-from experiments.engine.config import Choices, spell
 from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Experiment
+from experiments.engine.values import Choices, spell
 from experiments.optimizers import Optimizer
 from nets.activations import ACTIVATIONS, Activation, as_activation
 from nets.initializers import INITIALIZERS, Initializer

@@ -88,7 +88,8 @@ def orthogonal(key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> jax.Ar
 
     Uniform over such matrices (Saxe et al. 2014, arXiv 1312.6120).
     """
-    return jax.nn.initializers.orthogonal()(key, shape, dtype)
+    wide = jnp.promote_types(dtype, jnp.float32)  # QR takes no bfloat16
+    return jax.nn.initializers.orthogonal()(key, shape, wide).astype(dtype)
 
 
 def identity(key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> jax.Array:

@@ -21,9 +21,10 @@ CHECKED = [
     *(
         f"experiments.engine.{name}"
         for name in (
-            "analysis", "answer", "config", "contrasts", "diagnostics", "folder", "interactions",
-            "keys", "lease", "paired", "pairing", "plan", "program", "record", "results",
-            "session", "statistics", "step", "study", "text", "train", "verdicts", "wording",
+            "analysis", "answer", "config", "contrasts", "diagnostics", "folder", "grids",
+            "interactions", "keys", "lease", "options", "paired", "pairing", "plan", "preview",
+            "program", "record", "results", "session", "statistics", "step", "study", "text",
+            "train", "values", "verdicts", "wording",
         )
     ),
 ]  # fmt: skip

@@ -20,7 +20,7 @@ import pytest
 
 from experiments import EXPERIMENTS, mlp
 from experiments.data.published import MNIST
-from experiments.engine import Choices, run_study
+from experiments.engine import Choices, arguments, options, run_study
 from experiments.engine.cli import main
 from experiments.engine.config import describe, fitted, leaves, takes
 from experiments.engine.errors import UsageError
@@ -148,6 +148,58 @@ def test_list_names_experiments_studies_and_data_sets_in_80_columns(cli):
     for name in ("mlp", "default", "linearity", "mnist1d", "fashion_mnist", "file"):
         assert f"\n  {name} " in answer.out
     assert max(map(len, answer.out.splitlines())) <= 80
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner:
+    """Names that the options have, too.
+
+    Attributes:
+        rate: of something.
+    """
+
+    rate: float = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Outer:
+    """A config whose parts are called like boxes of options.
+
+    Attributes:
+        training: a part.
+        on: switched off by `--on false`.
+        sizes: of something.
+    """
+
+    training: Inner = Inner()
+    on: bool = True
+    sizes: tuple[int, ...] = (1,)
+
+
+def test_any_config_becomes_flags(capsys):
+    given = ["--rate", "2", "--on", "false", "--sizes=3,-4", "--seed", "7", "--out", "x"]
+    asked, config = arguments.read(options.Run(), Outer(), given, "prog", "my-study")
+    assert config == Outer(Inner(2.0), False, (3, -4))
+    assert (asked.run.seed, asked.training.out) == (7, "x")
+    assert arguments.read(options.Run(), Outer(), ["--on"], "prog", "x")[1] == Outer()
+    with pytest.raises(SystemExit):
+        arguments.read(options.Run(), Outer(), ["--help"], "prog", "my-study")
+    text = squeezed(capsys.readouterr().out)
+    assert "--on{true,false}switchedoffby`--onfalse`(default:true)" in text
+    assert "--rateFLOATofsomething(default:0.5)" in text
+    assert "--outDIR" in text
+
+
+@dataclasses.dataclass(frozen=True)
+class Clash:
+    """A config with a field named like an option."""
+
+    seed: int = 0
+
+
+def test_a_field_named_like_an_option_is_refused():
+    with pytest.raises(UsageError, match="names of options: seed; rename"):
+        arguments.read(options.Run(), Clash(), [], "prog", "x")
 
 
 # ---------------------------------------------------------------- bad input

@@ -69,10 +69,11 @@ def train_epoch(running: Running) -> None:
     program, longest = running.program, running.plan.steps_per_call
     for index, group in enumerate(running.groups):
         lanes, state = (group.replica, group.data), running.states[index]
-        xs = program.order(*lanes, np.int32(0))
+        xs, sums = program.order(*lanes, np.int32(0))
         for begin in range(0, program.steps_per_epoch, longest):
             end = min(begin + longest, program.steps_per_epoch)
-            state, _ = program.train(state, *lanes, xs, np.int32(begin), np.int32(end))
+            bounds = np.int32(begin), np.int32(end)
+            state, sums = program.train(state, sums, *lanes, xs, *bounds)
         running.states[index] = jax.block_until_ready(state)
 
 
@@ -89,13 +90,13 @@ def losses(problem: Problem, steps: int) -> tuple[list[Start], np.ndarray]:
     starts, found = [], []
     for group, first in zip(running.groups, running.states, strict=True):
         lanes, state = (group.replica, group.data), first
-        xs = running.program.order(*lanes, np.int32(0))
+        xs, _ = running.program.order(*lanes, np.int32(0))
         starts += _starts(group, state, xs)
         rows = []
         for step in range(steps):
-            state, sums = running.program.train(
-                state, *lanes, xs, np.int32(step), np.int32(step + 1)
-            )
+            _, none = running.program.order(*lanes, np.int32(0))
+            bounds = np.int32(step), np.int32(step + 1)
+            state, sums = running.program.train(state, none, *lanes, xs, *bounds)
             rows.append(np.asarray(sums["loss"]))
         found.append(np.stack(rows, axis=1)[: len(group.jobs)])
     return starts, np.concatenate(found)

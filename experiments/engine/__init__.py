@@ -6,11 +6,11 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from experiments.engine.config import Choices as Choices
     from experiments.engine.config import Static as Static
     from experiments.engine.experiment import Experiment as Experiment
     from experiments.engine.run import run_study as run_study
     from experiments.engine.run import train_study as train_study
+    from experiments.engine.values import Choices as Choices
 
 
 def main(experiment: "Experiment") -> None:
@@ -29,9 +29,9 @@ def main(experiment: "Experiment") -> None:
 def __getattr__(name: str) -> Any:
     """What imports JAX comes when asked for, so that `--help` does not wait for it."""
     if name in ("Choices", "Static"):
-        from experiments.engine import config
+        from experiments.engine import config, values
 
-        return {"Choices": config.Choices, "Static": config.Static}[name]
+        return {"Choices": values.Choices, "Static": config.Static}[name]
     if name in ("run_study", "train_study"):
         from experiments.engine import run
 

@@ -8,7 +8,7 @@ values; what is wrong with one is said here, in one line.
 import dataclasses
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn, TypeVar, get_args, get_origin
 
 import tyro
@@ -16,21 +16,16 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from experiments.engine.config import (
     Leaf,
-    choices_of,
-    coerce,
     field_docs,
     fitted,
     get,
-    leaf_of,
     leaves,
     parse,
-    parse_values,
     replace,
-    spell,
-    takes,
 )
 from experiments.engine.errors import UsageError
 from experiments.engine.options import Shown
+from experiments.engine.values import choices_of, spell, takes
 
 OptionsT = TypeVar("OptionsT")
 ConfigT = TypeVar("ConfigT")
@@ -60,10 +55,12 @@ def read(
             f"config fields with the names of options: {', '.join(taken)}; rename them"
         )
     _refuse_repeated(argv, {leaf.flag for leaf in own.values() if _shown(leaf).repeated})
-    first, *others = _groups(options, "options", optional=True)
-    groups = [first, *_groups(config, title, optional=False), *others]
+    first, *others = _boxes(options, "options", defaults_said=False)
+    boxes = [first, *_boxes(config, title, defaults_said=True), *others]
+    names = _distinct([box.__name__ for box in boxes])
     form = dataclasses.make_dataclass(
-        "Form", [(kind.__name__, kind, dataclasses.field(default=kind())) for kind in groups]
+        "Form",
+        [(n, box, dataclasses.field(default=box())) for n, box in zip(names, boxes, strict=True)],
     )
     filled, left = tyro.cli(
         form, prog=prog, args=list(argv), description="", config=(tyro.conf.OmitArgPrefixes,),
@@ -71,36 +68,55 @@ def read(
     )  # fmt: skip
     if left:
         _refuse_unknown(left[0], [leaf.flag for leaf in (*own.values(), *fields.values())], prog)
-    values = {k: v for kind in groups for k, v in vars(getattr(filled, kind.__name__)).items()}
+    values = {name: value for box in vars(filled).values() for name, value in vars(box).items()}
     return (
         replace(options, {name: values[name] for name in own}),
         replace(config, {name: values[name] for name in fields}),
     )
 
 
-def _groups(holder: Any, title: str, *, optional: bool) -> list[type]:
-    """One dataclass per box of the help text: the holder's own fields, then its parts."""
-    boxes: dict[str, list[Any]] = {}
-    for leaf in leaves(type(holder)).values():
-        box = leaf.path[0] if len(leaf.path) > 1 else re.sub(r"\W", "_", title)
-        field = (leaf.name, _hint(leaf, get(holder, leaf.name), optional))
-        boxes.setdefault(box, []).append(
-            (*field, dataclasses.field(default=get(holder, leaf.name)))
-        )
+def _distinct(names: list[str]) -> list[str]:
+    """Names with `_` behind those that were there before."""
+    found: list[str] = []
+    for name in names:
+        while name in found:
+            name += "_"
+        found.append(name)
+    return found
+
+
+def _boxes(holder: Any, title: str, *, defaults_said: bool) -> list[type]:
+    """One dataclass per box of the help text: the holder's own fields, then its parts.
+
+    Args:
+        title: of the box of its own fields.
+        defaults_said: whether the help text shows defaults that stand for "nothing".
+    """
+    own = re.sub(r"\W", "_", title)
     summary = (type(holder).__doc__ or "").strip().partition("\n")[0]
-    docs = {re.sub(r"\W", "_", title): summary} | field_docs(type(holder))
-    named = sorted(boxes.items(), key=lambda item: item[0] in docs and item[0] != title)
+    docs = field_docs(type(holder)) | {own: summary}
+    fields: dict[str, list[Any]] = {own: []}
+    for leaf in leaves(type(holder)).values():
+        default = get(holder, leaf.name)
+        field = (
+            leaf.name,
+            _hint(leaf, default, defaults_said),
+            dataclasses.field(default=default),
+        )
+        fields.setdefault(leaf.path[0] if len(leaf.path) > 1 else own, []).append(field)
     return [
         dataclasses.make_dataclass(
-            name, fields, frozen=True, namespace={"__doc__": _plain(docs.get(name, ""))}
+            name, inside, frozen=True, namespace={"__doc__": _plain(docs.get(name, ""))}
         )
-        for name, fields in named
+        for name, inside in fields.items()
+        if inside
     ]
 
 
-def _hint(leaf: Leaf, default: Any, optional: bool) -> Any:
+def _hint(leaf: Leaf, default: Any, defaults_said: bool) -> Any:
     """The tyro annotation of a field: how it is read, and its help text."""
-    unsaid = default is False or default == "" or (optional and default in (None, ()))
+    empty = default is None or default == ()
+    unsaid = default is False or default == "" or (empty and not defaults_said)
     default_text = "" if unsaid else f"(default: {spell(default)})"
     arg = tyro.conf.arg(help=_help(leaf), help_behavior_hint=default_text)
     if _shown(leaf).repeated:
@@ -163,13 +179,14 @@ def _refuse_words(leaf: Leaf, words: list[str]) -> NoReturn:
 
 def _refuse_repeated(argv: Sequence[str], repeatable: set[str]) -> None:
     """Refuses an option given twice, where the last would win silently."""
-    flags = _flags(argv)
+    flags = flags_of(argv)
     for flag in flags:
         if flags.count(flag) > 1 and flag not in repeatable:
             raise UsageError(f"{flag} is given twice; give it once")
 
 
-def _flags(argv: Sequence[str]) -> list[str]:
+def flags_of(argv: Sequence[str]) -> list[str]:
+    """The options given, in order, spelled with dashes."""
     return [a.partition("=")[0].replace("_", "-") for a in argv if a.startswith("--")]
 
 
@@ -180,92 +197,3 @@ def _refuse_unknown(word: str, flags: list[str], prog: str) -> NoReturn:
     near = difflib.get_close_matches("--" + flag.strip("-").replace("_", "-"), flags, n=1)
     hint = f"did you mean {near[0]}?" if near else f"`{prog} --help` lists them"
     raise UsageError(f"unknown option {flag}; {hint}")
-
-
-def refuse_idle(argv: Sequence[str], config_class: type, chosen: Mapping[str, str]) -> None:
-    """Refuses a field's own flag where the field is varied or tuned: it would do nothing.
-
-    Args:
-        chosen: field -> the flag that varies or tunes it.
-    """
-    given = _flags(argv)
-    for name, flag in chosen.items():
-        own = leaf_of(config_class, name).flag
-        if own in given:
-            raise UsageError(f"{own}: this study sets {name} by {flag} {name}=...; give only one")
-
-
-def assignments(config: Any, given: Sequence[str], flag: str) -> dict[str, tuple[Any, ...]]:
-    """Reads repeated `--vary field=a,b` options.
-
-    Raises:
-        UsageError: no `=`, no values, an unknown or repeated field, a value that does not fit.
-    """
-    found: dict[str, tuple[Any, ...]] = {}
-    for text in given:
-        name, equals, values = text.partition("=")
-        name = name.strip().lstrip("-")
-        if name in ("seed", "seeds"):
-            raise UsageError(f"{flag} {text}: seeds repeat every cell; write --seeds N")
-        try:
-            leaf = leaf_of(type(config), name)
-        except UsageError as error:
-            raise UsageError(f"{flag} {text}: {error}") from None
-        if not equals or not values.strip():
-            raise UsageError(f"{flag} {text}: no values given; write {flag} {leaf.name}=a,b,c")
-        if leaf.name in found:
-            raise UsageError(f"{flag} {leaf.name} is given twice; list all its values at once")
-        found[leaf.name] = _values(leaf, values, f"{flag} {text}")
-    return found
-
-
-def _values(leaf: Leaf, text: str, where: str) -> tuple[Any, ...]:
-    try:
-        return parse_values(leaf, text)
-    except UsageError as error:
-        problem = str(error).removeprefix(f"{leaf.flag}: ")
-        raise UsageError(f"{where}: {problem}") from None
-
-
-def read_arms(config: Any, given: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Reads repeated `--arm "NAME field=value field=value|value"` options.
-
-    Returns:
-        Name -> field -> value, or a list of values to tune the field on.
-
-    Raises:
-        UsageError: no name or one given twice, an unknown field, a value that does not fit.
-    """
-    arms: dict[str, dict[str, Any]] = {}
-    for text in given:
-        name, *fields = text.split() or [""]
-        where = f'--arm "{text}"'
-        if not name or "=" in name:
-            raise UsageError(f'{where}: begin with a name: --arm "NAME field=value"')
-        if name in arms:
-            raise UsageError(f"{where}: an arm called {name} is there already")
-        arms[name] = dict(_arm_field(config, field, where) for field in fields)
-    if len(arms) == 1:
-        raise UsageError(
-            f"--arm {next(iter(arms))}: one arm is no comparison; repeat --arm for each level"
-        )
-    return arms
-
-
-def _arm_field(config: Any, text: str, where: str) -> tuple[str, Any]:
-    name, equals, values = text.partition("=")
-    if not equals or not values:
-        raise UsageError(f"{where}: {text!r} has no value; write field=value")
-    try:
-        leaf = leaf_of(type(config), name)
-        found = [parse(leaf, value) for value in values.split("|")]
-    except UsageError as error:
-        raise UsageError(f"{where}: {error}") from None
-    return leaf.name, found if len(found) > 1 else found[0]
-
-
-def override_fields(config: Any, spelled: Mapping[str, str]) -> Any:
-    """A config with fields set from their spelling (a named study's declaration)."""
-    return replace(
-        config, {name: coerce(leaf_of(type(config), name), text) for name, text in spelled.items()}
-    )

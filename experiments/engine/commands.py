@@ -70,26 +70,26 @@ def run(experiment: "Experiment", named: str | None, argv: Sequence[str], usage:
 
 def study(experiment: "Experiment", named: str | None, argv: Sequence[str], usage: str) -> int:
     """`study`: a declared study, or the grid given by `--vary` and `--arm`."""
-    from experiments.engine import arguments
+    from experiments.engine import arguments, grids
     from experiments.engine.study import make_study
     from experiments.studies import STUDIES, Declared
 
     declared = STUDIES[named] if named else Declared(experiment.name, "", {})
-    config = arguments.override_fields(experiment.config, declared.config)
+    config = grids.override_fields(experiment.config, declared.config)
     asked, config = arguments.read(_defaults(declared), config, argv, usage, experiment.name)
     grid, training = asked.study, asked.training
-    own_vary = arguments.assignments(config, grid.vary, "--vary")
-    own_tune = arguments.assignments(config, grid.tune, "--tune")
-    declared_vary = arguments.assignments(config, _spelled(declared.vary, own_tune), "--vary")
-    declared_tune = arguments.assignments(config, _spelled(declared.tune, own_vary), "--tune")
+    own_vary = grids.assignments(config, grid.vary, "--vary")
+    own_tune = grids.assignments(config, grid.tune, "--tune")
+    declared_vary = grids.assignments(config, _spelled(declared.vary, own_tune), "--vary")
+    declared_tune = grids.assignments(config, _spelled(declared.tune, own_vary), "--tune")
     vary, tune = declared_vary | own_vary, declared_tune | own_tune
-    arms = arguments.read_arms(config, grid.arm or _spelled_arms(declared))
+    arms = grids.read_arms(config, grid.arm or _spelled_arms(declared))
     if not vary and not arms:
         raise UsageError(
             "a study needs something to vary: --vary activation=relu,tanh; `run` trains one cell"
         )
     chosen = dict.fromkeys(tune, "--tune") | dict.fromkeys(vary, "--vary")
-    arguments.refuse_idle(argv, type(config), chosen)
+    grids.refuse_idle(argv, type(config), chosen)
     wanted = make_study(
         experiment, config, vary=vary, arms=arms, tune=tune, seeds=grid.seeds,
         tune_seeds=grid.tune_seeds, tune_per_seed=grid.tune_per_seed, fix=grid.fix,

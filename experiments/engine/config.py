@@ -7,57 +7,19 @@ opts a float out, and `float | None` is static when None and traced otherwise.
 """
 
 import dataclasses
-import difflib
 import functools
-import math
-import numbers
-import types
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import docstring_parser
 
 from experiments.engine.errors import UsageError
-from nets.options import Option, parse_option, spell_number
+from experiments.engine.values import fit, is_optional, is_tuple, nearest, parse_text, spell, takes
 
 T = TypeVar("T")
 C = TypeVar("C")
 STATIC = "static"
 Static = Annotated[T, STATIC]
-
-
-@dataclasses.dataclass(frozen=True)
-class Choices:
-    """Annotation of a field that takes one entry of `table`: `Annotated[Activation, Choices(...)]`.
-
-    Attributes:
-        table: what a command line can name: options, or plain functions that `convert` takes.
-        convert: turns what Python code may give instead (a function) into an option.
-    """
-
-    table: Mapping[str, Option | Callable[..., Any]]
-    convert: Callable[[Any], Option] | None = None
-
-    def __hash__(self) -> int:
-        return id(self.table)
-
-    @property
-    def options(self) -> dict[str, Option]:
-        """The table, its functions made into options of that name."""
-        return {
-            name: entry if isinstance(entry, Option) else self.option_of(entry, name)
-            for name, entry in self.table.items()
-        }
-
-    def option_of(self, function: Callable[..., Any], name: str) -> Option:
-        """A function as an option called `name`.
-
-        Raises:
-            TypeError: there is no `convert`.
-        """
-        if self.convert is None:
-            raise TypeError(f"{name}: Choices without `convert` takes options, not functions")
-        return dataclasses.replace(self.convert(function), name=name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,11 +81,7 @@ def field_docs(config_class: type) -> dict[str, str]:
 def _is_float(kind: Any) -> bool:
     if get_origin(kind) is Annotated:
         return STATIC not in get_args(kind)[1:] and _is_float(get_args(kind)[0])
-    return kind is float or (_is_optional(kind) and float in get_args(kind))
-
-
-def _is_optional(kind: Any) -> bool:
-    return get_origin(kind) in (Union, types.UnionType) and type(None) in get_args(kind)
+    return kind is float or (is_optional(kind) and float in get_args(kind))
 
 
 def get(config: Any, name: str) -> Any:
@@ -157,12 +115,6 @@ def leaf_of(config_class: type, name: str) -> Leaf:
     return known[name]
 
 
-def nearest(name: str, known: Mapping[str, Any] | list[str]) -> str:
-    """The hint that follows an unknown name."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-
-
 def split(config: C) -> tuple[C, dict[str, float]]:
     """Separates a config into its static part and its traced numbers.
 
@@ -193,17 +145,6 @@ def fitted(config: C) -> C:
     return replace(config, {name: coerce(leaf, get(config, name)) for name, leaf in named})
 
 
-def spell(value: Any) -> str:
-    """Writes a field's value as the command line takes it; `parse` reads it back."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, tuple):
-        return ",".join(spell(v) for v in value) if value else "()"
-    return spell_number(value) if isinstance(value, float) else str(value)
-
-
 def describe(config: Any) -> dict[str, str]:
     """Every field of a config, spelled."""
     return {name: spell(get(config, name)) for name in leaves(type(config))}
@@ -216,14 +157,14 @@ def parse(leaf: Leaf, text: str) -> Any:
         UsageError: the text does not fit the field's type; says what does.
     """
     try:
-        return _parse(leaf.kind, text.strip())
+        return parse_text(leaf.kind, text.strip())
     except ValueError as error:
         raise UsageError(f"{leaf.flag}: {error}") from None
 
 
 def parse_values(leaf: Leaf, text: str) -> tuple[Any, ...]:
     """Reads a list of values: `a,b,c`, or `1,2;3,4` where each value is itself a tuple."""
-    separator = ";" if _is_tuple(leaf.kind) else ","
+    separator = ";" if is_tuple(leaf.kind) else ","
     items = [item.strip() for item in text.split(separator)]
     if "" in items:
         raise UsageError(f"{leaf.flag}: a value is missing in {text!r}")
@@ -239,117 +180,6 @@ def coerce(leaf: Leaf, value: Any) -> Any:
     if isinstance(value, str):
         return parse(leaf, value)
     try:
-        return _fit(leaf.kind, value)
+        return fit(leaf.kind, value)
     except ValueError:
         raise UsageError(f"{leaf.flag}: expected {takes(leaf.kind)}, not {value!r}") from None
-
-
-def _fit(kind: Any, value: Any) -> Any:
-    origin, args = get_origin(kind), get_args(kind)
-    if choices := choices_of(kind):
-        return _fit_option(choices, value)
-    if origin is Annotated:
-        return _fit(args[0], value)
-    if _is_optional(kind):
-        inner = next(a for a in args if a is not type(None))
-        return None if value is None else _fit(inner, value)
-    if origin is tuple and isinstance(value, list | tuple):
-        return tuple(_fit(args[0], item) for item in value)
-    if origin is Literal and value in args:
-        return value
-    if kind is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):
-        return int(value)
-    if kind is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
-        return float(value)
-    if kind in (bool, str) and isinstance(value, kind):
-        return value
-    if kind in (bool, int, float, str) or origin in (tuple, Literal):
-        raise ValueError
-    return value
-
-
-def _fit_option(choices: Choices, value: Any) -> Option:
-    if isinstance(value, Option):
-        return value
-    if choices.convert is None or not callable(value):
-        raise ValueError
-    known = choices.options
-    if same := [option for option in known.values() if option.function is value]:
-        return same[0]
-    name = getattr(value, "__name__", "")
-    if name in known or not name.isidentifier():
-        raise UsageError(
-            f"{name or value!r}: results are kept by a function's name, so it needs one of its "
-            "own: def my_name(x): ..."
-        )
-    return choices.convert(value)
-
-
-def choices_of(kind: Any) -> Choices | None:
-    """The `Choices` a type is annotated with."""
-    annotations = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
-    return next((m for m in annotations if isinstance(m, Choices)), None)
-
-
-def takes(kind: Any) -> str:
-    """What a field takes, for a help text: `FLOAT|none`, `{adam,sgd}`, `INT,...`."""
-    origin, args = get_origin(kind), get_args(kind)
-    if origin is Annotated:
-        return "NAME[:NUMBER]" if choices_of(kind) else takes(args[0])
-    if _is_optional(kind):
-        return f"{takes(next(a for a in args if a is not type(None)))}|none"
-    if origin is Literal:
-        return "{" + ",".join(spell(value) for value in args) + "}"
-    if origin is tuple:
-        return f"{takes(args[0])},..."
-    names = {bool: "{true,false}", str: "TEXT", int: "INT", float: "FLOAT"}
-    return names.get(kind, "VALUE")
-
-
-def _is_tuple(kind: Any) -> bool:
-    if get_origin(kind) is Annotated or _is_optional(kind):
-        return any(_is_tuple(k) for k in get_args(kind) if k is not type(None))
-    return get_origin(kind) is tuple
-
-
-def _parse(kind: Any, text: str) -> Any:
-    origin, args = get_origin(kind), get_args(kind)
-    if choices := choices_of(kind):
-        return parse_option(text, choices.options)
-    if origin is Annotated:
-        return _parse(args[0], text)
-    if _is_optional(kind):
-        inner = next(a for a in args if a is not type(None))
-        return None if text.lower() == "none" else _parse(inner, text)
-    if origin is Literal:
-        named = {spell(value): value for value in args}
-        if text not in named:
-            raise ValueError(f"unknown value {text!r}; {nearest(text, named)}")
-        return named[text]
-    if origin is tuple:
-        inner = text[1:-1] if text[:1] + text[-1:] in ("()", "[]") else text
-        items = [] if text in ("()", "[]") else [item.strip() for item in inner.split(",")]
-        if "" in items:
-            raise ValueError(f"a value is missing in {text!r}; () is the empty list")
-        return tuple(_parse(args[0], item) for item in items)
-    return _parse_scalar(kind, text)
-
-
-def _parse_scalar(kind: Any, text: str) -> Any:
-    if kind is bool:
-        named = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-        if text.lower() not in named:
-            raise ValueError(f"expected true or false, not {text!r}")
-        return named[text.lower()]
-    if kind not in (int, float, str):
-        raise ValueError(f"a value of type {kind} cannot be given as text")
-    if not text and kind is not str:
-        raise ValueError("no value given")
-    try:
-        value = kind(text)
-    except ValueError:
-        value = math.nan
-    if value != value:  # not a number
-        name = "a whole number" if kind is int else "a number"
-        raise ValueError(f"expected {name}, not {text!r}")
-    return value

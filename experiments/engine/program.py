@@ -45,8 +45,8 @@ class Program:
         traces: function name -> how often it was traced (1 each).
         memory_bytes: peak memory of the training call by XLA's own account, all lanes.
         init: (replica, data) -> state
-        order: (replica, data, epoch) -> xs
-        train: (state, replica, data, xs, start, stop) -> state, sums; the state is donated
+        order: (replica, data, epoch) -> xs, sums of the training metrics before the first step
+        train: (state, sums, replica, data, xs, start, stop) -> state, sums; both are donated
         validate: (state, replica, data) -> validation metrics, step of divergence
         finish: (state, replica, data) -> (split -> metrics), bool per test example
         diagnose: (state, replica, data, xs) -> layer -> quantities, on the epoch's first batch;
@@ -129,12 +129,13 @@ def build(
     """
     lower = Lowering(layout)
     init = lower("init", trainer.init, replica, one_by_one=True)
-    order = lower("order", trainer.epoch_inputs, replica, data, SCALAR)
-    xs, inputs = order.out_info, (init.out_info, replica, data)
+    order = lower("order", functools.partial(_order, trainer), replica, data, SCALAR)
+    (xs, sums), state = order.out_info, init.out_info
+    inputs, steps = (state, replica, data), (replica, data, xs, SCALAR, SCALAR)
     lowered = {
         "init": init,
         "order": order,
-        "train": lower("train", trainer.train, *inputs, xs, SCALAR, SCALAR, donate=(0,)),
+        "train": lower("train", trainer.train, state, sums, *steps, donate=(0, 1)),
         "validate": lower("validate", functools.partial(_validate, trainer), *inputs),
         "finish": lower("finish", functools.partial(_finish, trainer), *inputs),
     }
@@ -163,6 +164,11 @@ def _abstract(spec: Any, tree: Tree, mesh: jax.sharding.Mesh) -> Tree:
     if isinstance(tree, Data):
         return Data(place(spec.splits, tree.splits), place(spec.own, tree.own))
     return place(spec, tree)
+
+
+def _order(trainer: Trainer, replica: Replica, data: Data, epoch: jax.Array) -> Any:
+    xs = trainer.epoch_inputs(replica, data, epoch)
+    return xs, trainer.zero_sums(replica, data, xs)
 
 
 def _validate(trainer: Trainer, state: Any, replica: Replica, data: Data) -> Any:

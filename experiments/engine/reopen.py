@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from experiments.engine import results
-from experiments.engine.config import choices_of, coerce, leaf_of, leaves, replace
+from experiments.engine.config import coerce, leaf_of, leaves, replace
 from experiments.engine.errors import UsageError
 from experiments.engine.folder import finished, read_lines, read_study
 from experiments.engine.statistics import Metric
 from experiments.engine.study import Study, make_study
+from experiments.engine.values import choices_of
 
 if TYPE_CHECKING:
     from experiments import Entry

@@ -133,9 +133,8 @@ def shapes_of(dataset: Dataset) -> Tree:
 def _plan(
     cost: Cost, batches: Sequence[int], override: Override, old: Mapping[str, Any] | None
 ) -> Plan:
-    plan = planning.make_plan(cost, batches, override)
     if old is None:
-        return plan
+        return planning.make_plan(cost, batches, override)
     layout = Layout(old["lanes"], old["devices"])
     fixed = (override.lanes or layout.lanes, override.devices or layout.devices)
     if fixed != (layout.lanes, layout.devices):
@@ -147,7 +146,8 @@ def _plan(
         raise UsageError(
             f"this study was planned for {layout.devices} devices; here are {jax.device_count()}"
         )
-    return dataclasses.replace(plan, layout=layout)
+    given = dataclasses.replace(override, lanes=layout.lanes, devices=layout.devices)
+    return planning.make_plan(cost, batches, given)
 
 
 def _measured(
@@ -168,14 +168,14 @@ def measure_rate(study: Study, entry: Prepared, jobs: Sequence[Job]) -> float:
     program, splits = compile_program(study, entry)
     group = next(groups(study, entry.dataset, splits, entry.plan, jobs))
     lanes = (group.replica, group.data)
-    xs = program.order(*lanes, np.int32(0))
+    xs, sums = program.order(*lanes, np.int32(0))
     steps = min(program.steps_per_epoch, entry.plan.steps_per_call)
-    holder = [program.init(group.replica)]
+    holder = [(program.init(group.replica), sums)]
 
     def call() -> Any:
-        state, sums = program.train(holder.pop(), *lanes, xs, np.int32(0), np.int32(steps))
-        holder.append(state)
-        return sums
+        bounds = np.int32(0), np.int32(steps)
+        holder.append(program.train(*holder.pop(), *lanes, xs, *bounds))
+        return holder
 
     return steps * len(group.jobs) / planning.time_calls(call, 0.5)
 

@@ -91,9 +91,16 @@ class Trainer:
         key = jax.random.fold_in(key_of(replica.seed, "order", self.fix), epoch)
         return self.experiment.epoch_inputs(join(self.static, replica.floats), data, key)
 
+    def zero_sums(self, replica: Replica, data: Data, xs: Tree) -> dict[str, jax.Array]:
+        """The sums of the training metrics before an epoch's first step."""
+        state = jax.eval_shape(self.init, replica)
+        _, shapes = jax.eval_shape(self.first_step, state, replica, data, xs)
+        return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
     def train(
         self,
         state: State,
+        sums: dict[str, jax.Array],
         replica: Replica,
         data: Data,
         xs: Tree,
@@ -106,7 +113,7 @@ class Trainer:
         calls, and the cut does not change a bit of the result.
 
         Returns:
-            The new state, and the sums over these steps of the training metrics.
+            The new state, and the sums over the epoch's steps so far of the training metrics.
         """
         model = self.model(replica)
 
@@ -116,9 +123,6 @@ class Trainer:
             state, metrics = self._step(model, state, data, x, replica.seed)
             return state, jax.tree.map(jnp.add, sums, metrics)
 
-        first = jax.tree.map(lambda leaf: leaf[0], xs)
-        _, shapes = jax.eval_shape(lambda: self._step(model, state, data, first, replica.seed))
-        sums = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
         return jax.lax.fori_loop(start, stop, body, (state, sums))
 
     def first_step(

@@ -65,14 +65,14 @@ class Evaluation(NamedTuple):
 
     Attributes:
         epoch: epochs done.
-        sums: sums of the training metrics over the epoch's calls.
+        sums: sums of the training metrics over the epoch's steps.
         scores: validation metrics.
         diverged: step of divergence, or -1.
         diagnosis: per layer quantities; None unless asked for.
     """
 
     epoch: int
-    sums: Sequence[Tree]
+    sums: Tree
     scores: Tree
     diverged: jax.Array
     diagnosis: Tree | None
@@ -92,11 +92,11 @@ def train_group(
     state, pending = program.init(group.replica), []
     lanes = (group.replica, group.data)
     if program.diagnose:
-        xs = program.order(*lanes, np.int32(0))
+        xs, _ = program.order(*lanes, np.int32(0))
         log.write(diagnosis_lines(group, 0, program.diagnose(state, *lanes, xs)))
     for epoch in range(1, epochs + 1):
-        xs = program.order(*lanes, np.int32(epoch - 1))
-        state, sums = _train_epoch(plan, program, group, state, xs, meter, text)
+        xs, sums = program.order(*lanes, np.int32(epoch - 1))
+        state, sums = _train_epoch(plan, program, group, (state, sums), xs, meter, text)
         _write(log, group, program, pending)
         if epoch % study.evaluate_every == 0 or epoch == epochs:
             scores, diverged = program.validate(state, *lanes)
@@ -111,17 +111,15 @@ def train_group(
 
 
 def _train_epoch(
-    plan: Plan, program: Program, group: Group, state: Tree, xs: Tree, meter: Meter, text: str
-) -> tuple[Tree, list[Tree]]:
-    """One epoch in calls of the plan's length; the state and the calls' sums of metrics."""
-    sums = []
+    plan: Plan, program: Program, group: Group, carry: Tree, xs: Tree, meter: Meter, text: str
+) -> Tree:
+    """One epoch in calls of the plan's length, from (state, sums) to (state, sums)."""
     for start in range(0, program.steps_per_epoch, plan.steps_per_call):
         stop = min(start + plan.steps_per_call, program.steps_per_epoch)
         bounds = np.int32(start), np.int32(stop)
-        state, part = program.train(state, group.replica, group.data, xs, *bounds)
-        sums.append(part)
+        carry = program.train(*carry, group.replica, group.data, xs, *bounds)
         meter.advance((stop - start) * len(group.jobs), text)
-    return state, sums
+    return carry
 
 
 def _write(log: Log, group: Group, program: Program, pending: list[Evaluation]) -> None:
@@ -154,15 +152,12 @@ def curve_lines(group: Group, program: Program, found: Evaluation) -> list[Any]:
     """An evaluation: training metrics averaged over the epoch's steps, validation metrics."""
 
     def line(lane: Tree) -> dict[str, Any]:
-        parts, scores, diverged = lane
-        means = {
-            f"train_{name}": number(sum(float(p[name]) for p in parts) / program.steps_per_epoch)
-            for name in parts[0]
-        }
+        sums, scores, diverged = lane
+        steps = program.steps_per_epoch
+        means = {f"train_{name}": number(float(total) / steps) for name, total in sums.items()}
         values = {f"validation_{name}": number(value) for name, value in scores.items()}
-        step = found.epoch * program.steps_per_epoch
         fate = {"diverged": bool(diverged != RUNNING)}
-        return {"epoch": found.epoch, "step": step, **fate, **means, **values}
+        return {"epoch": found.epoch, "step": found.epoch * steps, **fate, **means, **values}
 
     return _lane_lines(group, (found.sums, found.scores, found.diverged), line)
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.engine import session
+from experiments.engine import plan, session
 from experiments.engine.config import replace
 from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Data
@@ -16,7 +16,7 @@ from experiments.engine.plan import Override
 from experiments.engine.program import Layout, place, stack
 from experiments.engine.step import Replica
 from experiments.engine.study import make_study
-from tests.engine.probe import PROBE, SMALL, finals, parameters
+from tests.engine.probe import PROBE, SMALL, finals, parameters, without
 from tests.engine.toy import TOY
 
 HALF = replace(SMALL, {"dropout": 0.5})
@@ -77,6 +77,14 @@ def test_a_replica_alone_with_copies_and_in_short_calls_changes_no_bit(base, tra
         override=Override(lanes=4, devices=2, steps_per_call=3),
     )  # fmt: skip
     assert_equal_where_shared(finals(base[0]), finals(alone), 1)
+    curves = [
+        [
+            without(line, "cell") for line in read_lines(outcome.folder)
+            if "validation_loss" in line and line["cell"] == cell and line["seed"] == 2
+        ]
+        for outcome, cell in ((base[0], 3), (alone, 0))
+    ]  # fmt: skip
+    assert curves[0] == curves[1] and len(curves[0]) == 3  # two epochs, and the end
 
 
 @pytest.mark.parametrize("override", [Override(lanes=1, devices=1), Override(lanes=2, devices=1)])
@@ -127,6 +135,13 @@ def test_lanes_are_shared_between_devices(compiled):
     shards = [np.asarray(shard.data).tolist() for shard in replica.seed.addressable_shards]
     assert shards == [[0, 1], [2, 3]]
     assert [shard.data.shape for shard in own["rows"].addressable_shards] == [(2, 3), (2, 3)]
+
+
+def test_a_rate_is_measured_on_steps_that_are_thrown_away(compiled, monkeypatch):
+    study, entry, _, _ = compiled
+    monkeypatch.setattr(plan, "time_calls", lambda call, seconds: (call(), call(), 0.5)[-1])
+    jobs = session.possible_jobs(study)
+    assert session.measure_rate(study, entry, jobs) == 5 * 4 / 0.5  # an epoch of four replicas
 
 
 def test_an_epoch_without_a_step_is_refused():

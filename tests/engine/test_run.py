@@ -11,10 +11,12 @@ import pytest
 
 from experiments import Entry
 from experiments.data.dataset import make_dataset
+from experiments.engine import session
 from experiments.engine.errors import UsageError
 from experiments.engine.folder import read_lines, read_study
 from experiments.engine.lease import lease
 from experiments.engine.plan import Override
+from experiments.engine.program import Layout
 from experiments.engine.progress import Meter
 from experiments.engine.reopen import reopen
 from tests.engine.toy import TOY, load
@@ -93,7 +95,7 @@ def test_an_interrupted_study_goes_on_to_the_same_bits(
     assert len(finished) == {1: 0, 7: 4, 15: 8}[calls]
     assert not (tmp_path / "results.csv").exists()
     assert read_study(tmp_path)["looks"] == []
-    again = train_toy(**GRID, out=tmp_path, override=CALLS)
+    again = train_toy(**GRID, out=tmp_path)  # in calls of another length
     assert again.lines == whole[0].lines and again.text == whole[0].text
     assert sorted_lines(tmp_path) == sorted_lines(whole[0].folder)
     for name in ("results.csv", "tuning.csv"):
@@ -112,7 +114,7 @@ def test_the_same_study_again_trains_nothing_and_answers_the_same(whole, train_t
     assert after.read_bytes() == before.read_bytes()
     torn = folder / "metrics.jsonl"
     torn.write_bytes(torn.read_bytes()[:-20])
-    mended = train_toy(**GRID, out=folder, override=CALLS)
+    mended = train_toy(**GRID, out=folder)
     assert mended.text == whole[0].text and sorted_lines(folder) == sorted_lines(whole[0].folder)
 
 
@@ -218,6 +220,27 @@ def test_a_diverged_replica_is_reported_and_the_others_go_on(whole, train_toy):
     assert all((row["diverged_step"] != "") == (row["status"] == "diverged") for row in rows)
     curve = [line for line in read_lines(outcome.folder) if line.get("epoch") == 2]
     assert [line["diverged"] for line in curve] == [line["cell"] == 1 for line in curve]
+
+
+def test_a_measured_plan_is_the_fastest_and_is_kept(train, monkeypatch, tmp_path):
+    """Trains on two lanes of two devices, whatever the clock says here."""
+    tried = []
+
+    def measure_rate(study, entry, jobs):
+        tried.append(entry.plan.layout)
+        return 2.0 if entry.plan.layout == Layout(2, 2) else 1.0
+
+    monkeypatch.setattr(session, "measure_rate", measure_rate)
+    said, grid = [], {"vary": {"rate": [0.03, 0.1]}, "seeds": 1}
+    measured = Override(measure=True)
+    train(TOY, **grid, out=tmp_path, override=measured, echo=said.append)
+    assert set(tried) == {Layout(1, 1), Layout(2, 1), Layout(2, 2)}
+    assert len([text for text in said if "replica-steps/s" in text]) == 3
+    (program,) = read_study(tmp_path)["programs"]
+    assert (program["lanes"], program["devices"]) == (2, 2)
+    more = train(TOY, **grid | {"seeds": 3}, out=tmp_path, override=measured)
+    assert len(tried) == 3  # the folder has its plan
+    assert len(more.lines) == 6 and read_study(tmp_path)["programs"] == [program]
 
 
 def test_evaluations_come_as_often_as_asked_and_at_the_end(train_toy):

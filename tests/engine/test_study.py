@@ -86,7 +86,7 @@ def test_tuning_seeds_are_disjoint_from_reporting_seeds():
     assert not set(tuning_seeds(study)) & set(reporting_seeds(study))
     assert {job.seed for job in tuning_jobs(study)} == set(tuning_seeds(study))
     late = {"first_seed": FIRST_TUNING_SEED - 10, "tune": {"learning_rate": [0.1, 1]}}
-    with pytest.raises(UsageError, match="--seed 999990: from 0 to"):
+    with pytest.raises(UsageError, match="--seed"):
         make_study(mlp.EXPERIMENT, seeds=20, **late)  # would reach into the tuning seeds
     inside = dataclasses.replace(study, tune_per_seed=True)
     assert tuning_seeds(inside) == reporting_seeds(inside)

@@ -82,7 +82,9 @@ def test_every_traced_field_changes_the_result_and_0_is_the_same_as_off(pieces):
         replica = made.replica._replace(floats=floats)
         xs = trainer.epoch_inputs(replica, made.data, jnp.int32(0))
         state = trainer.init(replica)
-        return trainer.train(state, replica, made.data, xs, jnp.int32(0), jnp.int32(3))[0].params
+        inputs = (replica, made.data, xs)
+        sums = trainer.zero_sums(*inputs)
+        return trainer.train(state, sums, *inputs, jnp.int32(0), jnp.int32(3))[0].params
 
     trained = jax.jit(jax.vmap(functools.partial(train, made.trainer)))(floats)
     first, *others = [
@@ -125,7 +127,9 @@ def test_it_learns_one_small_batch_by_heart(pieces):
         xs = trainer.epoch_inputs(replica, data, jnp.int32(0))
         again = jnp.broadcast_to(xs, (200, 16))
         state = trainer.init(replica)
-        return trainer.train(state, replica, data, again, jnp.int32(0), jnp.int32(200))
+        inputs = (replica, data, again)
+        sums = trainer.zero_sums(*inputs)
+        return trainer.train(state, sums, *inputs, jnp.int32(0), jnp.int32(200))
 
     trainer = made.trainer
     state, _ = train(made.replica, made.data)

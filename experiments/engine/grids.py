@@ -1,0 +1,97 @@
+"""What a study is asked to compare, as the command line spells it: `--vary`, `--tune`, `--arm`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments.engine.arguments import flags_of
+from experiments.engine.config import Leaf, coerce, leaf_of, parse, parse_values, replace
+from experiments.engine.errors import UsageError
+
+
+def refuse_idle(argv: Sequence[str], config_class: type, chosen: Mapping[str, str]) -> None:
+    """Refuses a field's own flag where the field is varied or tuned: it would do nothing.
+
+    Args:
+        chosen: field -> the flag that varies or tunes it.
+    """
+    given = flags_of(argv)
+    for name, flag in chosen.items():
+        own = leaf_of(config_class, name).flag
+        if own in given:
+            raise UsageError(f"{own}: this study sets {name} by {flag} {name}=...; give only one")
+
+
+def assignments(config: Any, given: Sequence[str], flag: str) -> dict[str, tuple[Any, ...]]:
+    """Reads repeated `--vary field=a,b` options.
+
+    Raises:
+        UsageError: no `=`, no values, an unknown or repeated field, a value that does not fit.
+    """
+    found: dict[str, tuple[Any, ...]] = {}
+    for text in given:
+        name, equals, values = text.partition("=")
+        name = name.strip().lstrip("-")
+        if name in ("seed", "seeds"):
+            raise UsageError(f"{flag} {text}: seeds repeat every cell; write --seeds N")
+        try:
+            leaf = leaf_of(type(config), name)
+        except UsageError as error:
+            raise UsageError(f"{flag} {text}: {error}") from None
+        if not equals or not values.strip():
+            raise UsageError(f"{flag} {text}: no values given; write {flag} {leaf.name}=a,b,c")
+        if leaf.name in found:
+            raise UsageError(f"{flag} {leaf.name} is given twice; list all its values at once")
+        found[leaf.name] = _values(leaf, values, f"{flag} {text}")
+    return found
+
+
+def _values(leaf: Leaf, text: str, where: str) -> tuple[Any, ...]:
+    try:
+        return parse_values(leaf, text)
+    except UsageError as error:
+        problem = str(error).removeprefix(f"{leaf.flag}: ")
+        raise UsageError(f"{where}: {problem}") from None
+
+
+def read_arms(config: Any, given: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Reads repeated `--arm "NAME field=value field=value|value"` options.
+
+    Returns:
+        Name -> field -> value, or a list of values to tune the field on.
+
+    Raises:
+        UsageError: no name or one given twice, an unknown field, a value that does not fit.
+    """
+    arms: dict[str, dict[str, Any]] = {}
+    for text in given:
+        name, *fields = text.split() or [""]
+        where = f'--arm "{text}"'
+        if not name or "=" in name:
+            raise UsageError(f'{where}: begin with a name: --arm "NAME field=value"')
+        if name in arms:
+            raise UsageError(f"{where}: an arm called {name} is there already")
+        arms[name] = dict(_arm_field(config, field, where) for field in fields)
+    if len(arms) == 1:
+        raise UsageError(
+            f"--arm {next(iter(arms))}: one arm is no comparison; repeat --arm for each level"
+        )
+    return arms
+
+
+def _arm_field(config: Any, text: str, where: str) -> tuple[str, Any]:
+    name, equals, values = text.partition("=")
+    if not equals or not values:
+        raise UsageError(f"{where}: {text!r} has no value; write field=value")
+    try:
+        leaf = leaf_of(type(config), name)
+        found = [parse(leaf, value) for value in values.split("|")]
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
+    return leaf.name, found if len(found) > 1 else found[0]
+
+
+def override_fields(config: Any, spelled: Mapping[str, str]) -> Any:
+    """A config with fields set from their spelling (a named study's declaration)."""
+    return replace(
+        config, {name: coerce(leaf_of(type(config), name), text) for name, text in spelled.items()}
+    )
