@@ -37,4 +37,4 @@ def write(folder: pathlib.Path, images: Mapping[str, np.ndarray]) -> None:
         factor = -(-SHORT_SIDE // max(min(height, width), 1)) if min(height, width) > 1 else 16
         picture = Image.fromarray(pixels)
         picture = picture.resize((width * factor, height * factor), Image.Resampling.NEAREST)
-        picture.save(folder / f"{name}.png")
+        picture.save(folder / f"{name.replace('/', '_')}.png")

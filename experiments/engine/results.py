@@ -29,16 +29,27 @@ from experiments.engine.tuning import Done, Tuned, choices, score, tuning_text
 from experiments.engine.verdicts import diagnosis_text
 
 
-def metrics(study: Study, dataset: Dataset) -> list[Metric]:
+def metrics(study: Study, datasets: Sequence[Dataset]) -> list[Metric]:
     """What is measured on the test split, the primary metric first.
 
+    Args:
+        datasets: those of all cells.
+
     Raises:
-        UsageError: the experiment measures nothing of that name.
+        UsageError: the experiment measures nothing of that name, or cells cannot be compared
+            because guessing scores differently on their data sets.
     """
-    examples = len(next(iter(dataset.splits["test"].values())))
+    measured = {study.experiment.metrics(study.config, dataset.spec) for dataset in datasets}
+    if len(measured) > 1:
+        names = ", ".join(sorted({dataset.name for dataset in datasets}))
+        raise UsageError(
+            f"the cells' data ({names}) have different scores of guessing, so their results "
+            "cannot be compared; give each data set a study of its own"
+        )
+    examples = min(len(next(iter(dataset.splits["test"].values()))) for dataset in datasets)
     known = {
         metric.name: dataclasses.replace(metric, examples=examples)
-        for metric in study.experiment.metrics(study.config, dataset.spec)
+        for metric in next(iter(measured))
     }
     name = study.metric or next(iter(known))
     if name not in known:

@@ -111,7 +111,7 @@ def train_study(
     folder = folder_of(study, out)
     contents = claim_folder(folder, study)
     prepared = prepare_programs(study, manual_dir, override, contents["programs"], echo)
-    metrics = results.metrics(study, next(iter(prepared.values())).dataset)
+    metrics = results.metrics(study, [entry.dataset for entry in prepared.values()])
     make_folder(folder)
     with lease(folder):
         if claim_folder(folder, study) != contents:
