@@ -1,7 +1,6 @@
 """Optimizers and schedules as config choices, built from traced rates."""
 
 import dataclasses
-import math
 from typing import Literal
 
 import jax
@@ -10,6 +9,9 @@ import optax
 
 from experiments.engine.config import Static
 from experiments.engine.errors import UsageError
+
+
+LARGEST = float(jnp.finfo(jnp.float32).max)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,13 +51,13 @@ def check_optimizer(config: Optimizer, train_rows: int) -> None:
     """
     positive = {"--learning-rate": config.learning_rate, "--clip": config.clip}
     for flag, value in positive.items():
-        if value is not None and not (0 < value < math.inf):
+        if value is not None and not (0 < value < LARGEST):
             raise UsageError(f"{flag} {value}: must be positive")
     shares = {"--momentum": config.momentum, "--second-moment": config.second_moment}
     for flag, value in {**shares, "--warmup": config.warmup}.items():
         if not 0 <= value < 1:
             raise UsageError(f"{flag} {value}: must be at least 0 and below 1")
-    if config.weight_decay is not None and not 0 <= config.weight_decay < math.inf:
+    if config.weight_decay is not None and not 0 <= config.weight_decay < LARGEST:
         raise UsageError(f"--weight-decay {config.weight_decay}: must not be negative")
     for flag, count in {"--batch-size": config.batch_size, "--epochs": config.epochs}.items():
         if count < 1:

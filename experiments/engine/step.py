@@ -34,7 +34,7 @@ class State:
         params: the net's trained parameters.
         opt_state: the optimizer's state.
         model_state: the net's other collections (batch statistics, recurrent carry).
-        diverged: int32 scalar, the step whose loss or update was not finite; -1 while there is
+        diverged: int32 scalar, the step whose loss or gradient was not finite; -1 while there is
             none. From then on the parameters stay as they were before that step.
     """
 
@@ -160,7 +160,7 @@ def update(
 ) -> tuple[State, dict[str, jax.Array]]:
     """The one update step: loss, gradient, optimizer, parameters.
 
-    A replica whose loss or update stops being finite is frozen: its updates are masked from
+    A replica whose loss or gradient stops being finite is frozen: its updates are masked from
     then on, so its parameters stay those of its last finite step, and the others of its program
     go on.
     """
@@ -169,9 +169,8 @@ def update(
         return experiment.loss_fn(model.config, model.net, params, state.model_state, batch, key)
 
     (loss, (model_state, metrics)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    finite = jnp.isfinite(loss + sum(jnp.sum(leaf) for leaf in jax.tree.leaves(grads)))
     updates, opt_state = model.optimizer.update(grads, state.opt_state, state.params)
-    total = loss + sum(jnp.sum(leaf) for leaf in jax.tree.leaves(updates))
-    finite = jnp.isfinite(total)
     diverged = jnp.where((state.diverged == RUNNING) & ~finite, state.step, state.diverged)
     alive = diverged == RUNNING
     updates = jax.tree.map(lambda u: jnp.where(alive, u, jnp.zeros_like(u)), updates)
