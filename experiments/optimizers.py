@@ -10,7 +10,6 @@ import optax
 from experiments.engine.config import Static
 from experiments.engine.errors import UsageError
 
-
 LARGEST = float(jnp.finfo(jnp.float32).max)
 
 

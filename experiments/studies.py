@@ -35,12 +35,19 @@ class Declared:
     diagnose: bool = False
 
 
-RATES = "3e-4,1e-3,3e-3,1e-2,3e-2,1e-1"
+RATES = "1e-4,3e-4,1e-3,3e-3,1e-2,3e-2,1e-1,3e-1"
 EVERY_ACTIVATION = (
     "relu,identity,sigmoid,tanh,hard_tanh,relu6,leaky_relu,prelu,elu,celu,selu,gelu,gelu_tanh,"
     "silu,swish,mish,softplus,softsign,maxout"
 )
-SMALL = {"dataset": "digits", "train_size": "300", "epochs": "60", "batch_size": "50"}
+SMALL = {
+    "dataset": "mnist1d",
+    "train_size": "500",
+    "width": "200,200",
+    "learning_rate": "3e-3",
+    "batch_size": "50",
+    "epochs": "100",
+}
 
 STUDIES = {
     "default": Declared(
@@ -60,15 +67,15 @@ STUDIES = {
     ),
     "regularization": Declared(
         "mlp",
-        "Which penalty helps a net that has seen 300 examples? (each at its own best strength)",
+        "Which penalty helps a net that has seen 500 examples? (each at its own best strength)",
         vary={},
         arms={
             "none": {},
-            "l2": {"l2": "1e-4|1e-3|3e-3|1e-2|3e-2"},
-            "l1": {"l1": "1e-5|1e-4|3e-4|1e-3|3e-3"},
-            "elastic": {"l1": "1e-5|1e-4|1e-3", "l2": "1e-4|1e-3|1e-2"},
-            "dropout": {"dropout": "0.1|0.3|0.5|0.7|0.9"},
-            "max_norm": {"max_norm": "0.5|1|2|3|4"},
+            "l2": {"l2": "1e-4|3e-4|1e-3|3e-3|1e-2|3e-2"},
+            "l1": {"l1": "3e-5|1e-4|3e-4|1e-3|3e-3|1e-2"},
+            "elastic": {"l1": "1e-5|1e-4|1e-3|1e-2", "l2": "1e-4|1e-3|1e-2|1e-1"},
+            "dropout": {"dropout": "0.05|0.1|0.2|0.3|0.5|0.7"},
+            "max_norm": {"max_norm": "0.25|0.5|1|2|3|4"},
         },
         config=SMALL,
     ),
