@@ -83,7 +83,7 @@ STUDIES = {
         "mlp",
         "Does the margin of the hinge loss matter, or is it fixed by the scale of the weights?",
         vary={"hinge_margin": "1,0.1,10", "l2": "1e-4,1e-3"},
-        tune={"learning_rate": RATES},
+        tune={"learning_rate": f"1e-5,3e-5,{RATES}"},
         config={"dataset": "digits", "width": "()", "loss": "hinge", "init": "zeros"},
     ),
     "initialization": Declared(
@@ -108,7 +108,7 @@ STUDIES = {
         "mlp",
         "What do centring, standardising and whitening do for learning?",
         vary={"preprocess": "none,centre,standardise,pca,zca", "width": "();100"},
-        tune={"learning_rate": RATES},
+        tune={"learning_rate": f"{RATES},1"},
         config={"dataset": "digits", "epochs": "20", "batch_size": "50"},
     ),
     "loss": Declared(
