@@ -2,6 +2,8 @@
 
 
 class AblaxError(Exception):
+    """Something the user is told in one message; `code` is the process's exit code."""
+
     code = 1
 
 

@@ -196,7 +196,6 @@ class Session:
 
     Attributes:
         compiled: program by static config; compiled once, used by tuning and reporting.
-        compile_seconds, train_seconds: where the time went.
     """
 
     study: Study

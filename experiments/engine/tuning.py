@@ -53,6 +53,7 @@ def choose(study: Study, metric: Metric, done: Done, cell: int, seed: int | None
 
 
 def score(line: Mapping[str, Any], name: str) -> float:
+    """A recorded number; NaN where the line has none or it was not finite."""
     value = line.get(name)
     return float("nan") if value is None else float(value)
 
