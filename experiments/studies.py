@@ -44,7 +44,7 @@ SMALL = {
     "dataset": "mnist1d",
     "train_size": "500",
     "width": "200,200",
-    "learning_rate": "3e-3",
+    "learning_rate": "0.003",
     "batch_size": "50",
     "epochs": "100",
 }
