@@ -11,6 +11,7 @@ from experiments.data.dataset import Spec
 from experiments.data.split import Data
 from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Experiment
+from experiments.engine.selection import Selection, check_selection
 from experiments.engine.values import Choices, spell
 from experiments.optimizers import Optimizer
 from nets.activations import ACTIVATIONS, Activation, as_activation
@@ -26,6 +27,7 @@ class Config:
         data: the data set and its preprocessing.
         optimizer: the optimizer and its schedule.
         objective: the loss and the penalties.
+        selection: which parameters are evaluated.
         width: units of each hidden layer, `100,100`; `()` is the linear classifier.
         activation: of every hidden layer, `relu` or `leaky_relu:0.2`.
         norm: normalisation before each activation.
@@ -42,6 +44,7 @@ class Config:
     data: Data = Data()
     optimizer: Optimizer = Optimizer()
     objective: Objective = Objective()
+    selection: Selection = Selection()
     width: tuple[int, ...] = (512, 512)
     activation: Annotated[Activation, Choices(ACTIVATIONS, as_activation)] = ACTIVATIONS["relu"]
     norm: Literal["none", "batch", "layer"] = "none"
@@ -58,6 +61,7 @@ class Config:
 def check(config: Any, spec: Spec) -> None:
     """Refuses values that cannot train. Raises `UsageError`."""
     classification.check(config, spec)
+    check_selection(config.selection)
     if any(width < 1 for width in config.width):
         raise UsageError(f"--width {spell(config.width)}: every layer needs at least one unit")
     for flag, rate in {
@@ -107,6 +111,7 @@ EXPERIMENT = Experiment(
     make_batch=classification.make_batch,
     loss_fn=classification.loss_fn,
     evaluate=classification.evaluate,
+    selection=lambda config: config.selection,
     measure=classification.measure,
     pictures=classification.linear_templates,
 )

@@ -17,7 +17,7 @@ from experiments.engine.plan import Override, Plan
 from experiments.engine.program import Program
 from experiments.engine.session import compile_program, possible_jobs, prepare_programs
 from experiments.engine.study import Study, make_study
-from experiments.engine.train import Group, groups
+from experiments.engine.train import Group, cut, make_group
 from experiments.mlp import EXPERIMENT
 
 VALIDATION = 1 / 9  # of the rows handed over; the problem's rows are left for training
@@ -59,9 +59,10 @@ def compiled(problem: Problem, override: Override = Override()) -> tuple[Running
     start = time.perf_counter()
     program, splits = compile_program(study, entry)
     seconds = time.perf_counter() - start
-    cut = list(groups(study, entry.dataset, splits, entry.plan, possible_jobs(study)))
-    states = [program.init(group.replica) for group in cut]
-    return Running(entry.plan, program, cut, jax.block_until_ready(states)), seconds
+    chunks = cut(possible_jobs(study), entry.plan.layout.lanes)
+    groups = [make_group(study, entry.dataset, splits, entry.plan, jobs) for jobs in chunks]
+    states = [program.init(group.replica) for group in groups]
+    return Running(entry.plan, program, groups, jax.block_until_ready(states)), seconds
 
 
 def train_epoch(running: Running) -> None:

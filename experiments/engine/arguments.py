@@ -24,8 +24,7 @@ from experiments.engine.config import (
     replace,
 )
 from experiments.engine.errors import UsageError
-from experiments.engine.options import Shown
-from experiments.engine.values import choices_of, spell, takes
+from experiments.engine.values import Shown, choices_of, spell, takes
 
 OptionsT = TypeVar("OptionsT")
 ConfigT = TypeVar("ConfigT")

@@ -65,7 +65,7 @@ def run(experiment: "Experiment", named: str | None, argv: Sequence[str], usage:
         experiment, config, seeds=1, first_seed=asked.run.seed, name="run",
         evaluate_every=training.evaluate_every, diagnose=training.diagnose,
     )  # fmt: skip
-    return _train(study, training, asked.layout)
+    return _train(study, asked)
 
 
 def study(experiment: "Experiment", named: str | None, argv: Sequence[str], usage: str) -> int:
@@ -96,7 +96,7 @@ def study(experiment: "Experiment", named: str | None, argv: Sequence[str], usag
         metric=grid.metric, margin=grid.margin, evaluate_every=training.evaluate_every,
         diagnose=training.diagnose, name=named or "study", question=declared.question,
     )  # fmt: skip
-    return _train(wanted, training, asked.layout)
+    return _train(wanted, asked)
 
 
 def _defaults(declared: "Declared") -> "options.Study":
@@ -116,25 +116,27 @@ def _spelled_arms(declared: "Declared") -> list[str]:
     return [" ".join([name, *_spelled(values)]) for name, values in declared.arms.items()]
 
 
-def _train(asked: "Study", training: "options.Training", layout: "options.Layout") -> int:
+def _train(study: "Study", asked: "options.Run | options.Study") -> int:
     import jax
 
     from experiments.engine.devices import setup
+    from experiments.engine.folder import folder_of, planned_devices
     from experiments.engine.options import override_of
     from experiments.engine.preview import preview
     from experiments.engine.run import train_study
 
-    setup()
+    training = asked.training
+    setup(planned_devices(folder_of(study, training.out)))
     given: dict[str, Any] = {
         "manual_dir": training.manual_dir,
-        "override": override_of(layout),
+        "override": override_of(asked.layout),
         "width": terminal_width(),
     }
     try:
         if training.dry_run:
-            print(preview(asked, training.out, **given))
+            print(preview(study, training.out, **given))
             return 0
-        outcome = train_study(asked, training.out, echo=_account, **given)
+        outcome = train_study(study, training.out, saving=asked.saving, echo=_account, **given)
     except jax.errors.JaxRuntimeError as error:
         if "out of memory" not in str(error).lower():
             raise

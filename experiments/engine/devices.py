@@ -11,18 +11,28 @@ import jax
 import numpy as np
 
 AXIS = "replica"
+DETERMINISTIC = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_autotune_level=0")
+"""Without them two runs on the same GPU may differ: atomics in any order, and the choice of a
+kernel by timing it."""
 
 
-def setup() -> None:
+def setup(devices: int | None = None) -> None:
     """Settings that must precede the first use of a device; later calls change nothing.
 
     One virtual device per core, so that lanes of small nets fill all of them; the persistent
-    compile cache without a threshold, per user, version and instruction set. JAX's own variables
-    (`JAX_NUM_CPU_DEVICES`, `JAX_COMPILATION_CACHE_DIR`) win where they are set.
+    compile cache without a threshold, per user, version and instruction set; XLA's deterministic
+    kernels on a GPU. JAX's own variables (`JAX_NUM_CPU_DEVICES`, `JAX_COMPILATION_CACHE_DIR`,
+    flags in `XLA_FLAGS`) win where they are set.
+
+    Args:
+        devices: virtual devices a study was planned for, whatever this machine's cores.
     """
+    given = os.environ.get("XLA_FLAGS", "")
+    missing = [flag for flag in DETERMINISTIC if flag.partition("=")[0] not in given]
+    os.environ["XLA_FLAGS"] = " ".join([given, *missing]).strip()
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
         with contextlib.suppress(RuntimeError):  # a device was used before: keep what there is
-            jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+            jax.config.update("jax_num_cpu_devices", devices or os.cpu_count() or 1)
     config: Any = jax.config
     if not config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", str(_cache_folder()))

@@ -9,6 +9,7 @@ import numpy as np
 
 from experiments.data.dataset import Dataset, Spec
 from experiments.engine.keys import Streams
+from experiments.engine.selection import Selection
 from experiments.engine.statistics import Metric
 
 Tree = Any
@@ -51,6 +52,7 @@ class Experiment:
         evaluate: (config, net, params, model_state, data, split) -> (metrics, correct), exact
             over the whole split ("train", "validation", "test"); `correct` is bool per example
             or None where that has no meaning. (traced)
+        selection: (config) -> which parameters are evaluated; by default the last. (traced)
         measure: (config, net, params, model_state, data) -> further numbers of the final net,
             reported beside the metrics. (traced)
         pictures: (config, params, spec) -> name -> image array, kept beside the results.
@@ -70,5 +72,6 @@ class Experiment:
     make_batch: Callable[[Any, Data, Tree, jax.Array], Tree]
     loss_fn: Callable[..., tuple[jax.Array, tuple[Tree, dict[str, jax.Array]]]]
     evaluate: Callable[..., tuple[dict[str, jax.Array], jax.Array | None]]
+    selection: Callable[[Any], Selection] = lambda config: Selection()
     measure: Callable[..., dict[str, jax.Array]] | None = None
     pictures: Callable[[Any, Tree, Spec], dict[str, np.ndarray]] | None = None

@@ -1,30 +1,24 @@
 """The study folder: the single source of truth that everything shown is derived from.
 
 `study.json` (what was asked, the plan, the looks), `record.json` (where it came from),
-`sources.tar.gz`, `metrics.jsonl` (append-only, a line per replica and evaluation),
+`sources.tar.gz`, `metrics.jsonl` (append-only, a line per replica and evaluation), `checkpoints/`
+(of the lane group in training), `parameters/` (final ones, a file per reporting replica),
 `results.csv` and `tuning.csv` (a row per replica), `report.txt` and `analysis.json`.
 """
 
-import csv
 import hashlib
-import io
 import json
-import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from experiments.engine.config import describe
 from experiments.engine.errors import UsageError
-from experiments.engine.record import write_json
-from experiments.engine.study import Study, make_job, specification
+from experiments.engine.sealed import read_json, write_json
+from experiments.engine.study import Study, specification
 
 FORMAT = 1
-HIDDEN_FIELDS = ("phase", "cell", "tuned", "seed", "final", "test_correct", "epoch")
 BEGUN = ("lease.json", "study.json.")
 """How the names begin of what a process may leave behind before there is a `study.json`."""
-LINE_FIELDS = (*HIDDEN_FIELDS, "step", "status", "diverged_step")
-"""What a final line holds beside measured values; the hidden ones are no columns of their own."""
 
 
 def default_folder(study: Study) -> pathlib.Path:
@@ -49,16 +43,25 @@ def read_study(folder: pathlib.Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise UsageError(f"{folder}: there is no such folder")
     try:
-        contents = json.loads(path.read_text())
+        contents = read_json(path)
     except FileNotFoundError:
         raise UsageError(f"{folder} is not a study folder: it has no study.json") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:
-        raise UsageError(f"{path} is damaged: {error}") from None
-    if not isinstance(contents, dict):
-        raise UsageError(f"{path} is damaged: it holds no study")
+        raise UsageError(
+            f"{path} is damaged ({error}): restore it, or choose another --out"
+        ) from None
     return contents
+
+
+def planned_devices(folder: pathlib.Path) -> int | None:
+    """How many devices a folder's study was planned for; None where it is not planned yet."""
+    try:
+        plans = read_study(folder)["programs"]
+    except (UsageError, KeyError):
+        return None
+    return max((plan["devices"] for plan in plans), default=None)
 
 
 def claim_folder(folder: pathlib.Path, study: Study) -> dict[str, Any]:
@@ -110,107 +113,6 @@ def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any], name: str) 
         name = next(key for key in {**old, **new} if old.get(key) != new.get(key))
         old, new = (values.get(name, "varied or tuned") for values in (old, new))
     return f"{name}: {old} there, {new} here"
-
-
-class Log:
-    """Appends to `metrics.jsonl`."""
-
-    def __init__(self, folder: pathlib.Path) -> None:
-        self._stream = (folder / "metrics.jsonl").open("a")
-
-    def __enter__(self) -> "Log":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stream.close()
-
-    def write(self, lines: Iterable[Mapping[str, Any]], *, durable: bool = False) -> None:
-        """Writes lines in one go; `durable` ones are on the disk when it returns."""
-        text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
-        self._stream.write(text)
-        self._stream.flush()
-        if durable:
-            os.fsync(self._stream.fileno())
-
-
-def read_lines(folder: pathlib.Path) -> list[dict[str, Any]]:
-    """The whole lines of `metrics.jsonl`; a torn last line is left out."""
-    try:
-        text = (folder / "metrics.jsonl").read_text()
-    except FileNotFoundError:
-        return []
-    lines = []
-    for line in text.splitlines():
-        try:
-            lines.append(json.loads(line))
-        except ValueError:
-            break
-    return lines
-
-
-def line_key(line: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Which replica a line belongs to: `Job.key`."""
-    return line["phase"], line["cell"], tuple(line["tuned"].items()), line["seed"]
-
-
-def finished(lines: Iterable[Mapping[str, Any]]) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """The final line of every replica that has one."""
-    return {line_key(line): dict(line) for line in lines if line.get("final")}
-
-
-def drop_unfinished(folder: pathlib.Path) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """Rewrites `metrics.jsonl` without the lines of replicas that did not finish.
-
-    They are trained again from their first step, so nothing is recorded twice.
-    """
-    lines = read_lines(folder)
-    done = finished(lines)
-    path = folder / "metrics.jsonl"
-    kept = [line for line in lines if line_key(line) in done]
-    text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in kept)
-    if path.exists() and path.read_text() != text:
-        partial = path.with_name("metrics.jsonl.partial")
-        partial.write_text(text)
-        partial.replace(path)
-    return done
-
-
-def write_results(
-    folder: pathlib.Path, study: Study, done: Mapping[Any, Mapping[str, Any]]
-) -> None:
-    """Writes `results.csv` (reporting replicas) and, if any, `tuning.csv`."""
-    for phase, name in (("report", "results.csv"), ("tune", "tuning.csv")):
-        rows = [
-            _row(study, line)
-            for key, line in sorted(done.items(), key=lambda item: _order(item[0]))
-            if key[0] == phase
-        ]
-        if rows:
-            write_csv(folder / name, rows)
-
-
-def _order(key: tuple[Any, ...]) -> tuple[Any, ...]:
-    return key[1], key[2], key[3]
-
-
-def _row(study: Study, line: Mapping[str, Any]) -> dict[str, Any]:
-    job = make_job(study, line["phase"], line["cell"], {}, line["seed"])
-    config = describe(job.config) | line["tuned"]
-    measured = {name: value for name, value in line.items() if name not in HIDDEN_FIELDS}
-    levels = study.cells[line["cell"]].levels
-    return {"cell": line["cell"], **levels, "seed": line["seed"], **config, **measured}
-
-
-def write_csv(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
-    """Writes rows atomically; columns are the union of the rows' keys in order of appearance."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns, lineterminator="\n", restval="")
-    writer.writeheader()
-    writer.writerows(rows)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(buffer.getvalue())
-    partial.replace(path)
 
 
 def write_study(folder: pathlib.Path, contents: Mapping[str, Any]) -> None:

@@ -7,22 +7,10 @@ command line. A group is one box of the help text.
 import dataclasses
 from typing import Annotated, Literal
 
+from experiments.engine.control import Saving
 from experiments.engine.errors import UsageError
 from experiments.engine.plan import Override
-
-
-@dataclasses.dataclass(frozen=True)
-class Shown:
-    """Annotation of an option: what the help text says it takes.
-
-    Attributes:
-        takes: `DIR`, `FIELD=A,B`.
-        repeated: the option may be given several times; its values are kept in order.
-    """
-
-    takes: str
-    repeated: bool = False
-
+from experiments.engine.values import Shown
 
 Dir = Annotated[str | None, Shown("DIR")]
 Count = Annotated[int | None, Shown("INT")]
@@ -138,11 +126,13 @@ class Run:
     Attributes:
         run: which replicate.
         training: where results go, and what is recorded.
+        saving: when a study under way is saved, and when it stops.
         layout: how replicas are laid over lanes, devices and calls.
     """
 
     run: Single = Single()
     training: Training = Training()
+    saving: Saving = Saving()
     layout: Layout = Layout()
 
 
@@ -153,11 +143,13 @@ class Study:
     Attributes:
         study: what is compared, and how often.
         training: where results go, and what is recorded.
+        saving: when a study under way is saved, and when it stops.
         layout: how replicas are laid over lanes, devices and calls.
     """
 
     study: Comparison = Comparison()
     training: Training = Training()
+    saving: Saving = Saving()
     layout: Layout = Layout()
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from experiments.engine import session
 from experiments.engine.config import describe, split
 from experiments.engine.describe import used
-from experiments.engine.folder import claim_folder, finished, folder_of, read_lines
+from experiments.engine.folder import claim_folder, folder_of
+from experiments.engine.log import finished, read_lines
 from experiments.engine.plan import Override
 from experiments.engine.study import Study, label, tuning_jobs
 

@@ -15,7 +15,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from experiments.engine.devices import AXIS, replica_mesh
 from experiments.engine.diagnostics import diagnose
 from experiments.engine.experiment import Data, Tree
-from experiments.engine.step import Replica, Trainer
+from experiments.engine.step import Replica, State, Trainer, stopped_step
 
 LANES, SHARED = PartitionSpec(AXIS), PartitionSpec()
 SCALAR = jax.ShapeDtypeStruct((), jnp.int32)
@@ -44,11 +44,13 @@ class Program:
         steps_per_epoch: steps in one epoch.
         traces: function name -> how often it was traced (1 each).
         memory_bytes: peak memory of the training call by XLA's own account, all lanes.
+        carried: shapes of the state and of the sums of the training metrics.
         init: (replica, data) -> state
         order: (replica, data, epoch) -> xs, sums of the training metrics before the first step
         train: (state, sums, replica, data, xs, start, stop) -> state, sums; both are donated
-        validate: (state, replica, data) -> validation metrics, step of divergence
-        finish: (state, replica, data) -> (split -> metrics), bool per test example
+        validate: (state, replica, data) -> state, (validation metrics, step of divergence, step
+            at which patience ran out); the state is donated
+        finish: (state, replica, data) -> what was kept, (split -> metrics, bool per test example)
         diagnose: (state, replica, data, xs) -> layer -> quantities, on the epoch's first batch;
             None unless asked for
     """
@@ -57,6 +59,7 @@ class Program:
     steps_per_epoch: int
     traces: dict[str, int]
     memory_bytes: int
+    carried: tuple[Tree, Tree]
     init: Callable[..., Any]
     order: Callable[..., Any]
     train: Callable[..., Any]
@@ -136,7 +139,7 @@ def build(
         "init": init,
         "order": order,
         "train": lower("train", trainer.train, state, sums, *steps, donate=(0, 1)),
-        "validate": lower("validate", functools.partial(_validate, trainer), *inputs),
+        "validate": lower("validate", functools.partial(_validate, trainer), *inputs, donate=(0,)),
         "finish": lower("finish", functools.partial(_finish, trainer), *inputs),
     }
     if diagnostics:
@@ -150,6 +153,7 @@ def build(
         jax.tree.leaves(xs)[0].shape[1],
         dict(lower.traces),
         _memory(functions["train"]),
+        (state, sums),
         **functions,
     )
 
@@ -171,15 +175,17 @@ def _order(trainer: Trainer, replica: Replica, data: Data, epoch: jax.Array) -> 
     return xs, trainer.zero_sums(replica, data, xs)
 
 
-def _validate(trainer: Trainer, state: Any, replica: Replica, data: Data) -> Any:
-    return trainer.evaluate(state, replica, data, "validation")[0], state.diverged
+def _validate(trainer: Trainer, state: State, replica: Replica, data: Data) -> Any:
+    state, scores = trainer.validate(state, replica, data)
+    return state, (scores, state.diverged, stopped_step(state))
 
 
-def _finish(trainer: Trainer, state: Any, replica: Replica, data: Data) -> Any:
+def _finish(trainer: Trainer, state: State, replica: Replica, data: Data) -> Any:
+    kept = trainer.select(state, replica)
     metrics, correct = {}, None
     for split in FINAL_SPLITS:
-        metrics[split], correct = trainer.evaluate(state, replica, data, split)
-    return metrics | {"": trainer.measure(state, replica, data)}, correct
+        metrics[split], correct = trainer.evaluate(kept, replica, data, split)
+    return kept, (metrics | {"": trainer.measure(kept, replica, data)}, correct)
 
 
 def _memory(compiled: Any) -> int:
@@ -194,9 +200,9 @@ def _memory(compiled: Any) -> int:
     )
 
 
-def place(layout: Layout, replica: Replica, own: Tree) -> tuple[Replica, Tree]:
-    """A lane group's own arrays on the devices that will train them."""
-    return jax.device_put((replica, own), NamedSharding(replica_mesh(layout.devices), LANES))
+def place(layout: Layout, tree: Tree) -> Tree:
+    """Host arrays with a leading axis of lanes, on the devices that will train them."""
+    return jax.device_put(tree, NamedSharding(replica_mesh(layout.devices), LANES))
 
 
 def share(layout: Layout, splits: Tree) -> Tree:

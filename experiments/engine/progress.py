@@ -44,6 +44,12 @@ class Meter:
         if self._bar:
             self._bar.stop()
 
+    def skip(self, steps: int, text: str) -> None:
+        """Counts replica-steps that were done before, so that they do not enter the rate."""
+        self._total -= steps
+        if self._bar:
+            self._bar.update(self._task, total=self._total, description=text)
+
     @property
     def rate(self) -> float:
         """Replica-steps per second so far."""

@@ -3,7 +3,6 @@
 import hashlib
 import importlib.metadata
 import io
-import json
 import os
 import pathlib
 import platform
@@ -11,13 +10,14 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 
 from experiments.data.dataset import Dataset
 from experiments.engine.devices import instruction_set
+from experiments.engine.sealed import read_json, write_bytes, write_json
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PACKAGES = (
@@ -59,6 +59,73 @@ def make_record(datasets: Sequence[Dataset]) -> dict[str, Any]:
     }
 
 
+def begin_record(folder: pathlib.Path, datasets: Sequence[Dataset]) -> None:
+    """Writes `record.json` and `sources.tar.gz` of a new study."""
+    archive_sources(folder / "sources.tar.gz")
+    write_json(folder / "record.json", {**make_record(datasets), "sessions": []})
+
+
+def continue_record(folder: pathlib.Path, echo: Callable[[str], None]) -> None:
+    """Adds this session to the record: its command, and where its environment differs.
+
+    Differences are told: what is trained under them agrees with the rest to a tolerance, not to
+    the bit. Sources that differ are archived beside the first.
+    """
+    path = folder / "record.json"
+    try:
+        record = read_json(path)
+    except (OSError, ValueError) as error:
+        echo(f"warning: {path} cannot be read ({error}): a new one begins here")
+        begin_record(folder, [])
+        record = read_json(path)
+    now = make_record([])
+    found, sessions = differences(record, now), record["sessions"]
+    if found:
+        echo("warning: begun in another environment: what is trained now agrees to a tolerance,")
+        echo("  not to the bit:")
+        for line in told(found):
+            echo(f"  {line}")
+    if any(name.startswith("sources.") for name in found):
+        archive_sources(folder / f"sources-{len(sessions)}.tar.gz")
+    session = {"time": now["time"], "command": now["command"], "differs": found}
+    write_json(path, {**record, "sessions": [*sessions, session]})
+
+
+ENVIRONMENT = ("python", "packages", "device", "xla_flags", "jax_config", "sources")
+"""What decides the bits of a result beside the study itself."""
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Where two records' environments differ: `packages.jax` -> [old, new]."""
+    before, after = ({name: record.get(name) for name in ENVIRONMENT} for record in (old, new))
+    flat = [dict(_flat(record)) for record in (before, after)]
+    names = sorted(flat[0].keys() | flat[1].keys())
+    pairs = {name: [each.get(name) for each in flat] for name in names}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, Mapping):
+        yield path, value
+        return
+    for name, inner in value.items():
+        yield from _flat(inner, f"{path}.{name}".lstrip("."))
+
+
+def told(differ: Mapping[str, Sequence[Any]]) -> list[str]:
+    """Differences for people, one line each; changed source files are one line together."""
+    changed = [name.removeprefix("sources.") for name in differ if name.startswith("sources.")]
+    lines = [
+        f"{name}: {old} there, {new} here"
+        for name, (old, new) in differ.items()
+        if not name.startswith("sources.")
+    ]
+    if changed:
+        more = f" and {len(changed) - 4} more" if len(changed) > 4 else ""
+        lines.append(f"source files: {', '.join(changed[:4])}{more}")
+    return lines
+
+
 def sources() -> dict[pathlib.PurePosixPath, pathlib.Path]:
     """Every source file this run imported that no package manager installed.
 
@@ -95,7 +162,7 @@ def archive_sources(target: pathlib.Path) -> None:
         entry = tarfile.TarInfo("uncommitted.patch")
         entry.size = len(patch)
         archive.addfile(entry, io.BytesIO(patch))
-    target.write_bytes(buffer.getvalue())
+    write_bytes(target, buffer.getvalue())
 
 
 def _git() -> dict[str, Any]:
@@ -130,14 +197,3 @@ def _version(package: str) -> str | None:
 
 def _sha256(path: pathlib.Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes JSON so that a reader sees the old file or the new one, never a part."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w") as stream:
-        json.dump(value, stream, indent=1, allow_nan=False)
-        stream.write("\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from experiments.engine import results
 from experiments.engine.config import coerce, leaf_of, leaves, replace
 from experiments.engine.errors import UsageError
-from experiments.engine.folder import finished, read_lines, read_study
+from experiments.engine.folder import read_study
+from experiments.engine.log import finished, read_lines
 from experiments.engine.statistics import Metric
-from experiments.engine.study import Study, make_study
+from experiments.engine.study import Part, Study, make_study
 from experiments.engine.values import choices_of
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def _study(experiment: Any, contents: Mapping[str, Any]) -> Study:
             )
         },
         fix=tuple(contents["fix"]),
+        part=Part(*(chosen and tuple(chosen) for chosen in contents["part"].values())),
     )  # fmt: skip
 
 

@@ -12,8 +12,8 @@ from experiments.data.dataset import Dataset
 from experiments.engine.analysis import analyse, to_json
 from experiments.engine.config import nearest
 from experiments.engine.errors import UsageError
-from experiments.engine.folder import LINE_FIELDS, finished
-from experiments.engine.record import write_json
+from experiments.engine.log import finished
+from experiments.engine.sealed import write_json, write_text
 from experiments.engine.statistics import Analysis, Grid, Metric
 from experiments.engine.study import (
     Job,
@@ -21,9 +21,11 @@ from experiments.engine.study import (
     factors,
     label,
     make_job,
+    reporting_pairs,
     reporting_seeds,
     tuning_jobs,
 )
+from experiments.engine.tables import LINE_FIELDS
 from experiments.engine.text import render, render_exploratory, table
 from experiments.engine.tuning import Done, Tuned, choices, score, tuning_text
 from experiments.engine.verdicts import diagnosis_text
@@ -60,10 +62,9 @@ def metrics(study: Study, datasets: Sequence[Dataset]) -> list[Metric]:
 def report_jobs(study: Study, chosen: Mapping[tuple[int, int | None], Tuned]) -> list[Job]:
     """The reporting replicas, at the tuned values."""
     jobs = []
-    for cell in range(len(study.cells)):
-        for seed in reporting_seeds(study):
-            tuned = chosen.get((cell, seed)) or chosen.get((cell, None))
-            jobs.append(make_job(study, "report", cell, tuned.values if tuned else {}, seed))
+    for cell, seed in reporting_pairs(study):
+        tuned = chosen.get((cell, seed)) or chosen.get((cell, None))
+        jobs.append(make_job(study, "report", cell, tuned.values if tuned else {}, seed))
     return jobs
 
 
@@ -155,4 +156,4 @@ def measures_text(
 def save(folder: pathlib.Path, result: Answer) -> None:
     """Writes `analysis.json` and `report.txt`."""
     write_json(folder / "analysis.json", to_json(result.analysis))
-    (folder / "report.txt").write_text(result.text + "\n")
+    write_text(folder / "report.txt", result.text + "\n")

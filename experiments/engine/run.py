@@ -4,37 +4,35 @@ import concurrent.futures
 import dataclasses
 import pathlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from experiments.engine import results
+from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.config import describe
+from experiments.engine.control import Control, Saving
 from experiments.engine.devices import setup
 from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Experiment
-from experiments.engine.folder import (
-    Log,
-    claim_folder,
-    drop_unfinished,
-    folder_of,
-    make_folder,
-    read_lines,
-    write_results,
-    write_study,
-)
+from experiments.engine.folder import claim_folder, folder_of, make_folder, write_study
 from experiments.engine.lease import lease
+from experiments.engine.log import Log, damaged_lines, finished, read_lines
 from experiments.engine.plan import Override
 from experiments.engine.preview import program_table
 from experiments.engine.progress import Meter
-from experiments.engine.record import archive_sources, make_record, write_json
+from experiments.engine.record import begin_record, continue_record
 from experiments.engine.session import (
     Prepared,
     Session,
+    begun_jobs,
+    possible_jobs,
     prepare_programs,
     train_jobs,
 )
 from experiments.engine.statistics import Analysis, Metric
-from experiments.engine.study import Study, make_study, tuning_jobs
+from experiments.engine.study import Study, make_study, reporting_pairs, tuning_jobs
+from experiments.engine.tables import write_results
+from experiments.engine.train import Work
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +64,7 @@ def run_study(
     out: str | pathlib.Path | None = None,
     manual_dir: str | None = None,
     override: Override = Override(),
+    saving: Saving = Saving(),
     echo: Callable[[str], None] = print,
     **options: Any,
 ) -> Outcome:
@@ -81,15 +80,19 @@ def run_study(
         out: the study folder; by default one below `runs/` that belongs to this study.
         manual_dir: folder of the publishers' data files.
         override: parts of the plan to fix.
+        saving: when checkpoints are made, and a time limit.
         echo: called with each line of the account; `lambda text: None` keeps quiet.
         **options: fields of `Study`: seeds, tune_seeds, fix, metric, margin, ...
 
     Raises:
         UsageError: a wrong name or value, or a folder of another study.
         DataMissingError: a data set is not there.
+        Interrupted: a signal or the time limit ended it; the same call goes on.
     """
     study = make_study(experiment, config, vary=vary, arms=arms, tune=tune, **options)
-    outcome = train_study(study, out, manual_dir=manual_dir, override=override, echo=echo)
+    outcome = train_study(
+        study, out, manual_dir=manual_dir, override=override, saving=saving, echo=echo
+    )
     echo(f"\n{outcome.text}\n\nfolder: {outcome.folder}")
     return outcome
 
@@ -100,17 +103,23 @@ def train_study(
     *,
     manual_dir: str | None = None,
     override: Override = Override(),
+    saving: Saving = Saving(),
+    recorded: Sequence[Mapping[str, Any]] = (),
     echo: Callable[[str], None] = print,
     width: int = 100,
 ) -> Outcome:
     """`run_study` for a study already declared; `echo` gets the account, not the answer.
 
     The same study in the same folder goes on where it was left.
+
+    Args:
+        recorded: the plan of another folder's programs, to train under the same.
     """
-    setup()
-    folder = folder_of(study, out)
+    folder, control = folder_of(study, out), Control(saving)
     contents = claim_folder(folder, study)
-    prepared = prepare_programs(study, manual_dir, override, contents["programs"], echo)
+    plans = contents["programs"] or recorded
+    setup(max((plan["devices"] for plan in plans), default=None))
+    prepared = prepare_programs(study, manual_dir, override, plans, echo)
     metrics = results.metrics(study, [entry.dataset for entry in prepared.values()])
     make_folder(folder)
     with lease(folder):
@@ -120,9 +129,9 @@ def train_study(
             _check_data(folder, contents, prepared)
         else:
             begin(folder, study, contents, prepared, metrics)
-        done = drop_unfinished(folder)
-        echo(program_table(prepared, width))
-        _train(folder, study, prepared, metrics[0], done, echo)
+        with control:
+            checkpoints = Checkpoints(folder, saving.keep_checkpoints, echo)
+            done = _train(folder, study, prepared, metrics[0], (checkpoints, control), echo, width)
         _look(contents, study)
         write_study(folder, contents)
         write_results(folder, study, done)
@@ -151,8 +160,7 @@ def begin(
     }
     write_study(folder, contents)
     datasets = {entry.dataset.digest: entry.dataset for entry in prepared.values()}
-    write_json(folder / "record.json", make_record(list(datasets.values())))
-    archive_sources(folder / "sources.tar.gz")
+    begin_record(folder, list(datasets.values()))
     contents["metrics"] = [dataclasses.asdict(metric) for metric in metrics]
     contents["programs"] = [
         {
@@ -185,34 +193,50 @@ def _train(
     study: Study,
     prepared: dict[Any, Prepared],
     metric: Metric,
-    done: dict[tuple[Any, ...], dict[str, Any]],
+    saved: tuple[Checkpoints, Control],
     echo: Callable[[str], None],
-) -> None:
-    started = time.perf_counter()
-    replicas = len(tuning_jobs(study)) + len(study.cells) * study.seeds
-    steps = max(entry.trainer.total_steps for entry in prepared.values())
-    missing = replicas - len(done)
-    with (
-        Log(folder) as log,
-        Meter(missing * steps) as meter,
-        concurrent.futures.ThreadPoolExecutor(1) as pool,
-    ):
-        session = Session(study, prepared, done, folder, log, meter, pool)
-        train_jobs(session, tuning_jobs(study), "tuning")
-        chosen = results.choices(study, metric, done)
-        train_jobs(session, results.report_jobs(study, chosen), "training")
+    width: int,
+) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Trains what is missing; returns the final line of every replica."""
+    started, jobs = time.perf_counter(), possible_jobs(study)
+    with Log(folder) as log:
+        if count := damaged_lines(folder):
+            echo(f"warning: {count} damaged lines of metrics.jsonl: their replicas train again")
+        done = finished(read_lines(folder))
+        begun = begun_jobs(saved[0], [job for job in jobs if job.key not in done])
+        log.keep({*done, *(job.key for job in begun)})
+        missing = missing_replicas(study, done)
+        if not missing:
+            echo("every replica was trained before: nothing to do")
+            return done
+        continue_record(folder, echo)
+        echo(program_table(prepared, width))
+        steps = max(entry.trainer.total_steps for entry in prepared.values())
+        with (
+            Meter(missing * steps) as meter,
+            concurrent.futures.ThreadPoolExecutor(1) as pool,
+        ):
+            work = Work(folder, study.evaluate_every, log, meter, *saved)
+            session = Session(study, prepared, done, work, pool)
+            train_jobs(session, tuning_jobs(study), "tuning")
+            chosen = results.choices(study, metric, done)
+            train_jobs(session, results.report_jobs(study, chosen), "training")
     programs = [future.result()[0] for future in session.compiled.values()]
-    if programs:
-        traces = [program.traces["train"] for program in programs]
-        once = "one trace each" if set(traces) == {1} else f"traces {traces}"
-        seconds = time.perf_counter() - started
-        many = ("s" * (missing != 1), "s" * (len(programs) > 1))
-        echo(
-            f"{missing} replica{many[0]} in {len(programs)} program{many[1]}, {once}: "
-            f"{seconds:.1f} s, compiling included"
-        )
-    else:
-        echo("every replica was trained before: nothing to do")
+    traces = [program.traces["train"] for program in programs]
+    once = "one trace each" if set(traces) == {1} else f"traces {traces}"
+    many = ("s" * (missing != 1), "s" * (len(programs) > 1))
+    echo(
+        f"{missing} replica{many[0]} in {len(programs)} program{many[1]}, {once}: "
+        f"{time.perf_counter() - started:.1f} s, compiling included"
+    )
+    return done
+
+
+def missing_replicas(study: Study, done: Collection[tuple[Any, ...]]) -> int:
+    """How many replicas of both phases have no final line."""
+    tuned = sum(job.key not in done for job in tuning_jobs(study))
+    reported = {(cell, seed) for phase, cell, _, seed in done if phase == "report"}
+    return tuned + len(set(reporting_pairs(study)) - reported)
 
 
 def _look(contents: dict[str, Any], study: Study) -> None:

@@ -2,8 +2,8 @@
 
 import concurrent.futures
 import dataclasses
+import json
 import math
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,23 +13,33 @@ import numpy as np
 from experiments.data.dataset import Dataset
 from experiments.engine import pictures
 from experiments.engine import plan as planning
+from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.config import describe
 from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Data, Tree
-from experiments.engine.folder import Log
+from experiments.engine.parameters import write_parameters
 from experiments.engine.plan import Cost, Override, Plan
 from experiments.engine.program import Layout, Program, build, share
-from experiments.engine.progress import Meter
-from experiments.engine.step import Replica, Trainer
+from experiments.engine.results import metrics
+from experiments.engine.step import Kept, Replica, Trainer
 from experiments.engine.study import (
     Job,
     Study,
     make_job,
     programs,
-    reporting_seeds,
+    reporting_pairs,
     tuning_jobs,
 )
-from experiments.engine.train import Group, groups, host_arrays, host_replica, train_group
+from experiments.engine.train import (
+    Group,
+    Work,
+    cut,
+    host_arrays,
+    host_replica,
+    list_key,
+    make_group,
+    train_group,
+)
 
 Done = dict[tuple[Any, ...], dict[str, Any]]
 
@@ -58,10 +68,9 @@ class Prepared:
 def possible_jobs(study: Study) -> list[Job]:
     """Every job a study may train: tuning, and each cell at each value of the tuned fields."""
     report = [
-        make_job(study, "report", index, tuned, seed)
-        for index, cell in enumerate(study.cells)
-        for tuned in cell.grid
-        for seed in reporting_seeds(study)
+        make_job(study, "report", cell, tuned, seed)
+        for cell, seed in reporting_pairs(study)
+        for tuned in study.cells[cell].grid
     ]
     return [*tuning_jobs(study), *report]
 
@@ -93,7 +102,7 @@ def prepare_programs(
         report = len({(job.cell, job.seed) for job in jobs if job.phase == "report"})
         batches = [n for n in (tune, report) if n]
         old = next((p for p in recorded if p["static"] == describe(static)), None)
-        plan = _plan(cost, batches, override, old)
+        plan = _plan(cost, batches, override, old, echo)
         entry = Prepared(static, trainer, dataset, cost, plan, one, sum(batches))
         if override.measure and old is None:
             entry = _measured(study, entry, jobs, echo, f"program {index + 1}")
@@ -106,7 +115,8 @@ def _trainer(
 ) -> tuple[Trainer, tuple[Replica, Tree]]:
     experiment = study.experiment
     one = _shapes((host_replica(job), host_arrays(study, dataset, job)))
-    draft = Trainer(experiment, static, dataset.spec, 1, study.fix)
+    metric = metrics(study, [dataset])[0]
+    draft = Trainer(experiment, static, dataset.spec, 1, study.fix, metric)
     zero = jax.ShapeDtypeStruct((), np.int32)
     xs = jax.eval_shape(draft.epoch_inputs, one[0], Data(shapes_of(dataset), one[1]), zero)
     steps = jax.tree.leaves(xs)[0].shape[0]
@@ -131,8 +141,9 @@ def shapes_of(dataset: Dataset) -> Tree:
 
 
 def _plan(
-    cost: Cost, batches: Sequence[int], override: Override, old: Mapping[str, Any] | None
-) -> Plan:
+    cost: Cost, batches: Sequence[int], override: Override, old: Mapping[str, Any] | None,
+    echo: Callable[[str], None],
+) -> Plan:  # fmt: skip
     if old is None:
         return planning.make_plan(cost, batches, override)
     layout = Layout(old["lanes"], old["devices"])
@@ -143,9 +154,11 @@ def _plan(
             "its results belong to that plan; leave the flags out, or choose another --out"
         )
     if layout.devices > jax.device_count():
-        raise UsageError(
-            f"this study was planned for {layout.devices} devices; here are {jax.device_count()}"
+        echo(
+            f"warning: this study was planned for {layout.devices} devices, and here are "
+            f"{jax.device_count()}: what is trained now agrees to a tolerance, not to the bit"
         )
+        layout = Layout(layout.lanes, math.gcd(layout.lanes, jax.device_count()))
     given = dataclasses.replace(override, lanes=layout.lanes, devices=layout.devices)
     return planning.make_plan(cost, batches, given)
 
@@ -166,7 +179,8 @@ def _measured(
 def measure_rate(study: Study, entry: Prepared, jobs: Sequence[Job]) -> float:
     """Replica-steps per second of a program, timed on steps that are thrown away."""
     program, splits = compile_program(study, entry)
-    group = next(groups(study, entry.dataset, splits, entry.plan, jobs))
+    chunk = cut(jobs, entry.plan.layout.lanes)[0]
+    group = make_group(study, entry.dataset, splits, entry.plan, chunk)
     lanes = (group.replica, group.data)
     xs, sums = program.order(*lanes, np.int32(0))
     steps = min(program.steps_per_epoch, entry.plan.steps_per_call)
@@ -201,9 +215,7 @@ class Session:
     study: Study
     prepared: dict[Any, Prepared]
     done: Done
-    folder: pathlib.Path
-    log: Log
-    meter: Meter
+    work: Work
     pool: concurrent.futures.Executor
     compiled: dict[Any, concurrent.futures.Future[tuple[Program, Tree]]] = dataclasses.field(
         default_factory=dict
@@ -218,36 +230,54 @@ class Session:
 
 
 def train_jobs(session: Session, jobs: Sequence[Job], phase: str) -> None:
-    """Trains what is not done yet, program after program, the next one compiling meanwhile."""
+    """Trains what is not done yet, program after program, the next one compiling meanwhile.
+
+    Raises:
+        Interrupted: asked to stop; everything is saved.
+    """
     todo = programs([job for job in jobs if job.key not in session.done])
-    order = list(todo)
+    order, begun = list(todo), begun_jobs(session.work.checkpoints, jobs)
     for index, static in enumerate(order):
         entry = session.prepared[static]
         program, splits = session.program(static).result()
         if index + 1 < len(order):
             session.program(order[index + 1])
-        batches = math.ceil(len(todo[static]) / entry.plan.layout.lanes)
-        cut = groups(session.study, entry.dataset, splits, entry.plan, todo[static])
-        for number, group in enumerate(cut):
-            text = f"{phase}: program {index + 1}/{len(order)}, group {number + 1}/{batches}"
+        mine = [job for job in begun if job in todo[static]]
+        chunks = cut(todo[static], entry.plan.layout.lanes, mine)
+        for number, chunk in enumerate(chunks):
+            session.work.stop_if_asked()
+            group = make_group(session.study, entry.dataset, splits, entry.plan, chunk)
+            text = f"{phase}: program {index + 1}/{len(order)}, group {number + 1}/{len(chunks)}"
             _train(session, entry, program, group, text)
 
 
+def begun_jobs(checkpoints: Checkpoints, jobs: Sequence[Job]) -> list[Job]:
+    """The replicas of the newest checkpoint, in its order; none unless `jobs` holds them all."""
+    by_key = {json.dumps(list_key(job)): job for job in jobs}
+    for _, description in checkpoints.described():
+        found = [by_key.get(json.dumps(key)) for key in description["jobs"]]
+        return [job for job in found if job is not None] if None not in found else []
+    return []
+
+
 def _train(session: Session, entry: Prepared, program: Program, group: Group, text: str) -> None:
-    epochs = epochs_of(entry.static)
-    params, finals = train_group(
-        session.study, entry.plan, program, group, epochs, session.log, session.meter, text
-    )
-    _save_pictures(session, entry, group, params)  # first: what has a final line is complete
-    session.log.write(finals, durable=True)
+    """Trains a group; what has a final line is complete, so that is written last."""
+    work, epochs = session.work, epochs_of(entry.static)
+    kept, finals = train_group(work, entry.plan, program, group, epochs, text)
+    if kept is not None:
+        _save_nets(session, entry, group, kept)
+    work.log.write(finals, durable=True)
+    work.checkpoints.clear()
     session.done |= {job.key: line for job, line in zip(group.jobs, finals, strict=True)}
 
 
-def _save_pictures(session: Session, entry: Prepared, group: Group, params: Tree) -> None:
-    """Writes the pictures of each cell's first seed below `pictures/`."""
-    draw = session.study.experiment.pictures
+def _save_nets(session: Session, entry: Prepared, group: Group, kept: Kept) -> None:
+    """Writes each replica's parameters, and the pictures of each cell's first seed."""
+    study, folder = session.study, session.work.folder
     for lane, job in enumerate(group.jobs):
-        if draw and job.phase == "report" and job.seed == session.study.first_seed:
-            mine = jax.tree.map(lambda leaf, i=lane: np.asarray(leaf[i]), params)
-            if images := draw(job.config, mine, entry.dataset.spec):
-                pictures.write(session.folder / "pictures" / f"cell_{job.cell}", images)
+        mine = jax.tree.map(lambda leaf, i=lane: np.asarray(leaf[i]), kept)
+        write_parameters(folder, job, mine)
+        if study.experiment.pictures is None or job.seed != study.first_seed:
+            continue
+        if images := study.experiment.pictures(job.config, mine.params, entry.dataset.spec):
+            pictures.write(folder / "pictures" / f"cell_{job.cell}", images)

@@ -12,8 +12,16 @@ from experiments.data.dataset import Spec
 from experiments.engine.config import join
 from experiments.engine.experiment import Data, Experiment, Tree
 from experiments.engine.keys import key_of
-
-RUNNING = -1
+from experiments.engine.selection import (
+    RUNNING,
+    Best,
+    averaged,
+    note_best,
+    start_average,
+    start_best,
+    step_average,
+)
+from experiments.engine.statistics import Metric
 
 
 class Replica(NamedTuple):
@@ -36,6 +44,8 @@ class State:
         model_state: the net's other collections (batch statistics, recurrent carry).
         diverged: int32 scalar, the step whose loss or gradient was not finite; -1 while there is
             none. From then on the parameters stay as they were before that step.
+        average: of the parameters (see `selection`); () where none is kept.
+        best: of the evaluations (see `selection`); () where the last parameters are kept.
     """
 
     step: Tree
@@ -43,6 +53,15 @@ class State:
     opt_state: Tree
     model_state: Tree
     diverged: Tree
+    average: Tree = ()
+    best: Tree = ()
+
+
+class Kept(NamedTuple):
+    """The parameters that are evaluated, and the model state that goes with them."""
+
+    params: Tree
+    model_state: Tree
 
 
 class Model(NamedTuple):
@@ -63,6 +82,7 @@ class Trainer:
         spec: the data set's shapes.
         total_steps: length of the training, which schedules are fractions of.
         fix: names of random streams pinned to seed 0.
+        metric: whose validation score selects parameters; the experiment's first if None.
     """
 
     experiment: Experiment
@@ -70,6 +90,7 @@ class Trainer:
     spec: Spec
     total_steps: int
     fix: tuple[str, ...] = ()
+    metric: Metric | None = None
 
     def model(self, replica: Replica) -> Model:
         """The config, net and optimizer of a replica; floats may be tracers."""
@@ -83,8 +104,13 @@ class Trainer:
         sample = self.experiment.sample_input(config, self.spec)
         variables = net.init(key_of(replica.seed, "init", self.fix), sample, train=False)
         params = variables.pop("params")
+        selection = self.experiment.selection(config)
+        average = start_average(selection, params)
+        metrics = self.experiment.metrics(self.static, self.spec)
+        best = start_best(selection, params, variables, metrics)
         zero = jnp.zeros((), jnp.int32)
-        return State(zero, params, optimizer.init(params), variables, zero + RUNNING)
+        opt_state = optimizer.init(params)
+        return State(zero, params, opt_state, variables, zero + RUNNING, average, best)
 
     def epoch_inputs(self, replica: Replica, data: Data, epoch: jax.Array) -> Tree:
         """The inputs of every step of an epoch, a function of (seed, epoch) alone."""
@@ -141,18 +167,52 @@ class Trainer:
         return update(self.experiment, model, state, batch, loss_key)
 
     def evaluate(
-        self, state: State, replica: Replica, data: Data, split: str
+        self, kept: Kept, replica: Replica, data: Data, split: str
     ) -> tuple[dict[str, jax.Array], jax.Array | None]:
         """Exact metrics over a whole split, and which of its examples were right."""
         config, net, _ = self.model(replica)
-        return self.experiment.evaluate(config, net, state.params, state.model_state, data, split)
+        return self.experiment.evaluate(config, net, *kept, data, split)
 
-    def measure(self, state: State, replica: Replica, data: Data) -> dict[str, jax.Array]:
+    def measure(self, kept: Kept, replica: Replica, data: Data) -> dict[str, jax.Array]:
         """The experiment's further numbers of a net; none by default."""
         if self.experiment.measure is None:
             return {}
         config, net, _ = self.model(replica)
-        return self.experiment.measure(config, net, state.params, state.model_state, data)
+        return self.experiment.measure(config, net, *kept, data)
+
+    def current(self, state: State, replica: Replica) -> Kept:
+        """What an evaluation now would see: the parameters, or their average."""
+        selection = self.experiment.selection(join(self.static, replica.floats))
+        return Kept(averaged(selection, state.params, state.average), state.model_state)
+
+    def validate(
+        self, state: State, replica: Replica, data: Data
+    ) -> tuple[State, dict[str, jax.Array]]:
+        """Validation metrics, noted in the state where the best parameters are kept."""
+        kept = self.current(state, replica)
+        scores, _ = self.evaluate(kept, replica, data, "validation")
+        selection = self.experiment.selection(join(self.static, replica.floats))
+        metric = self.metric or self.experiment.metrics(self.static, self.spec)[0]
+        best = note_best(selection, state.best, state.step, kept, scores, metric, is_alive(state))
+        return dataclasses.replace(state, best=best), scores
+
+    def select(self, state: State, replica: Replica) -> Kept:
+        """What a finished training is judged by."""
+        if isinstance(state.best, Best):
+            return Kept(state.best.params, state.best.model_state)
+        return self.current(state, replica)
+
+
+def stopped_step(state: State) -> jax.Array:
+    """The step at which a replica ran out of patience; -1 while it has not."""
+    if isinstance(state.best, Best):
+        return state.best.stopped
+    return jnp.full((), RUNNING, jnp.int32)
+
+
+def is_alive(state: State) -> jax.Array:
+    """Whether a replica still trains: it has neither diverged nor run out of patience."""
+    return (state.diverged == RUNNING) & (stopped_step(state) == RUNNING)
 
 
 def update(
@@ -162,7 +222,7 @@ def update(
 
     A replica whose loss or gradient stops being finite is frozen: its updates are masked from
     then on, so its parameters stay those of its last finite step, and the others of its program
-    go on.
+    go on. One that ran out of patience is frozen the same way.
     """
 
     def loss_fn(params: Tree) -> Any:
@@ -171,11 +231,17 @@ def update(
     (loss, (model_state, metrics)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
     finite = jnp.isfinite(loss + sum(jnp.sum(leaf) for leaf in jax.tree.leaves(grads)))
     updates, opt_state = model.optimizer.update(grads, state.opt_state, state.params)
-    diverged = jnp.where((state.diverged == RUNNING) & ~finite, state.step, state.diverged)
-    alive = diverged == RUNNING
+    newly = is_alive(state) & ~finite
+    state = dataclasses.replace(state, diverged=jnp.where(newly, state.step, state.diverged))
+    alive = is_alive(state)
     updates = jax.tree.map(lambda u: jnp.where(alive, u, jnp.zeros_like(u)), updates)
-    model_state = jax.tree.map(
-        lambda new, old: jnp.where(alive, new, old), model_state, state.model_state
-    )
     params = optax.apply_updates(state.params, updates)
-    return State(state.step + 1, params, opt_state, model_state, diverged), metrics
+    kept = (model_state, step_average(experiment.selection(model.config), params, state.average))
+    model_state, average = jax.tree.map(
+        lambda new, old: jnp.where(alive, new, old), kept, (state.model_state, state.average)
+    )
+    new = dataclasses.replace(
+        state, step=state.step + 1, params=params, opt_state=opt_state, model_state=model_state,
+        average=average,
+    )  # fmt: skip
+    return new, metrics

@@ -64,6 +64,19 @@ class Cell:
 
 
 @dataclasses.dataclass(frozen=True)
+class Part:
+    """Which replicas of a study are trained; None: all of them.
+
+    Attributes:
+        cells: indices of cells.
+        seeds: reporting seeds.
+    """
+
+    cells: tuple[int, ...] | None = None
+    seeds: tuple[int, ...] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Study:
     """A grid of cells with seeds; a run is a study of size one.
 
@@ -85,6 +98,7 @@ class Study:
         diagnose: record gradients and activations per layer at every evaluation.
         name: of the study folder.
         question: what it asks, printed above the answer.
+        part: which of its replicas are trained here.
     """
 
     experiment: Experiment
@@ -103,6 +117,7 @@ class Study:
     diagnose: bool = False
     name: str = "study"
     question: str = ""
+    part: Part = Part()
 
     @functools.cached_property
     def cells(self) -> list[Cell]:
@@ -229,14 +244,29 @@ def tuning_seeds(study: Study) -> range:
     return range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + study.tune_seeds)
 
 
+def part_cells(study: Study) -> list[int]:
+    """The cells trained here, by index."""
+    wanted = study.part.cells
+    return [i for i in range(len(study.cells)) if wanted is None or i in wanted]
+
+
+def reporting_pairs(study: Study) -> list[tuple[int, int]]:
+    """(cell, seed) of every reporting replica trained here."""
+    wanted = study.part.seeds
+    seeds = [seed for seed in reporting_seeds(study) if wanted is None or seed in wanted]
+    return [(cell, seed) for cell in part_cells(study) for seed in seeds]
+
+
 def tuning_jobs(study: Study) -> list[Job]:
     """All replicas of the tuning phase; none without `tune`."""
+    wanted = study.part.seeds if study.tune_per_seed else None
     return [
-        make_job(study, "tune", index, tuned, seed)
-        for index, cell in enumerate(study.cells)
-        if cell.tune
-        for tuned in cell.grid
+        make_job(study, "tune", cell, tuned, seed)
+        for cell in part_cells(study)
+        if study.cells[cell].tune
+        for tuned in study.cells[cell].grid
         for seed in tuning_seeds(study)
+        if wanted is None or seed in wanted
     ]
 
 
@@ -274,6 +304,10 @@ def specification(study: Study) -> dict[str, Any]:
         "metric": study.metric,
         "evaluate_every": study.evaluate_every,
         "diagnose": study.diagnose,
+        "part": {
+            name: None if chosen is None else list(chosen)
+            for name, chosen in dataclasses.asdict(study.part).items()
+        },
     }
 
 

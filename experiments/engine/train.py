@@ -1,23 +1,26 @@
-"""Training lane groups: the loop over epochs and calls, and the lines it records."""
+"""Training lane groups: the loop over epochs and calls, saved and recorded as it goes."""
 
-import base64
 import dataclasses
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import pathlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from experiments.data.dataset import Dataset
+from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.config import split
+from experiments.engine.control import Control, Interrupted
 from experiments.engine.experiment import Data, Tree
-from experiments.engine.folder import Log
 from experiments.engine.keys import Streams
+from experiments.engine.lines import Evaluation, diagnosis_lines, evaluation_lines, final_lines
+from experiments.engine.log import Log
 from experiments.engine.plan import Plan
 from experiments.engine.program import Program, place, stack
 from experiments.engine.progress import Meter
-from experiments.engine.step import RUNNING, Replica
+from experiments.engine.selection import RUNNING, Best
+from experiments.engine.step import Replica
 from experiments.engine.study import Job, Study
 
 
@@ -46,156 +49,176 @@ def host_arrays(study: Study, dataset: Dataset, job: Job) -> Tree:
     return study.experiment.prepare(job.config, dataset, Streams(job.seed, study.fix))
 
 
-def groups(
+def cut(jobs: Sequence[Job], lanes: int, begun: list[Job] | None = None) -> list[list[Job]]:
+    """Jobs in groups of at most `lanes`; those of a group already begun stay together, first."""
+    rest = [job for job in jobs if job not in (begun or [])]
+    chunks = [rest[start : start + lanes] for start in range(0, len(rest), lanes)]
+    return [begun, *chunks] if begun else chunks
+
+
+def make_group(
     study: Study, dataset: Dataset, splits: Tree, plan: Plan, jobs: Sequence[Job]
-) -> Iterator[Group]:
-    """Cuts jobs into lane groups of the plan's size; the last is filled with copies."""
-    lanes = plan.layout.lanes
-    for start in range(0, len(jobs), lanes):
-        chosen = jobs[start : start + lanes]
-        own = [host_arrays(study, dataset, job) for job in chosen]
-        filled = [min(i, len(chosen) - 1) for i in range(lanes)]
-        replica = stack([host_replica(chosen[i]) for i in filled])
-        placed = place(plan.layout, replica, stack([own[i] for i in filled]))
-        yield Group(chosen, placed[0], Data(splits, placed[1]))
+) -> Group:
+    """Replicas side by side on the devices; lanes that are left over hold copies."""
+    own = [host_arrays(study, dataset, job) for job in jobs]
+    filled = [min(i, len(jobs) - 1) for i in range(plan.layout.lanes)]
+    replica = stack([host_replica(jobs[i]) for i in filled])
+    placed = place(plan.layout, (replica, stack([own[i] for i in filled])))
+    return Group(jobs, placed[0], Data(splits, placed[1]))
 
 
-class Evaluation(NamedTuple):
-    """What one evaluation found, still on the device; leaves `[lanes, ...]`.
-
-    Attributes:
-        epoch: epochs done.
-        sums: sums of the training metrics over the epoch's steps.
-        scores: validation metrics.
-        diverged: step of divergence, or -1.
-        diagnosis: per layer quantities; None unless asked for.
-    """
+class Position(NamedTuple):
+    """Where a group is in its training: epochs done, and steps done of the next one."""
 
     epoch: int
-    sums: Tree
-    scores: Tree
-    diverged: jax.Array
-    diagnosis: Tree | None
+    start: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What the training of any group needs beside the group.
+
+    Attributes:
+        folder: the study folder.
+        evaluate_every: epochs between evaluations.
+        log, meter: where lines go, and where progress is shown.
+        checkpoints, control: where and when to save.
+    """
+
+    folder: pathlib.Path
+    evaluate_every: int
+    log: Log
+    meter: Meter
+    checkpoints: Checkpoints
+    control: Control
+
+    def stop_if_asked(self) -> None:
+        """Between groups, where nothing is left to save.
+
+        Raises:
+            Interrupted: asked to stop.
+        """
+        if reason := self.control.reason():
+            raise Interrupted(reason, self.folder)
 
 
 def train_group(
-    study: Study, plan: Plan, program: Program, group: Group, epochs: int, log: Log,
-    meter: Meter, text: str,
-) -> tuple[Tree, list[dict[str, Any]]]:  # fmt: skip
-    """Trains one group from its first step to its last, recording as it goes.
+    work: Work, plan: Plan, program: Program, group: Group, epochs: int, text: str
+) -> tuple[Tree, list[dict[str, Any]]]:
+    """Trains one group to its end, from its last checkpoint if there is one.
 
     An evaluation is fetched and written while the next epoch trains.
 
+    Args:
+        text: says in the progress where the study is.
+
     Returns:
-        The final parameters `[lanes, ...]`, and the final line of each replica.
+        The parameters and model state each replica is judged by `[lanes, ...]` on the host (None
+        while tuning), and the final line of each replica.
+
+    Raises:
+        Interrupted: asked to stop; everything is saved.
     """
-    state, pending = program.init(group.replica), []
-    lanes = (group.replica, group.data)
-    if program.diagnose:
-        xs, _ = program.order(*lanes, np.int32(0))
-        log.write(diagnosis_lines(group, 0, program.diagnose(state, *lanes, xs)))
-    for epoch in range(1, epochs + 1):
-        xs, sums = program.order(*lanes, np.int32(epoch - 1))
-        state, sums = _train_epoch(plan, program, group, (state, sums), xs, meter, text)
-        _write(log, group, program, pending)
-        if epoch % study.evaluate_every == 0 or epoch == epochs:
-            scores, diverged = program.validate(state, *lanes)
+    steps, scores = program.steps_per_epoch, None
+    lanes, recorder = (group.replica, group.data), _Recorder(work, group, [])
+    (first, begun), state, sums = _begin(work, plan, program, group, text)
+    for epoch in range(first, epochs):
+        xs, zeros = program.order(*lanes, np.int32(epoch))
+        carry = (state, sums if begun else zeros)
+        for start in range(begun, steps, plan.steps_per_call):
+            stop = min(start + plan.steps_per_call, steps)
+            carry = program.train(*carry, *lanes, xs, np.int32(start), np.int32(stop))
+            work.meter.advance((stop - start) * len(group.jobs), text)
+            if stop < steps:
+                jax.block_until_ready(carry)  # so that few calls are ever under way
+                recorder.offer(Position(epoch, stop), *carry)
+        (state, sums), begun = carry, 0
+        if recorder.flush():
+            break
+        if (epoch + 1) % work.evaluate_every == 0 or epoch + 1 == epochs:
+            state, (scores, diverged, stopped) = program.validate(state, *lanes)
             diagnosis = program.diagnose(state, *lanes, xs) if program.diagnose else None
-            pending = [Evaluation(epoch, sums, scores, diverged, diagnosis)]
-    _write(log, group, program, pending)
+            found = (sums, scores, diverged, stopped, diagnosis)
+            recorder.pending.append(Evaluation(epoch + 1, steps, *found))
+        if epoch + 1 < epochs:
+            recorder.offer(Position(epoch + 1, 0), state, sums)
+    recorder.flush()
     if group.jobs[0].phase == "tune":
-        scores, correct = {"validation": program.validate(state, *lanes)[0]}, None
-    else:
-        scores, correct = program.finish(state, *lanes)
-    return state.params, final_lines(group, state, scores, correct)
+        scores = state.best.scores if isinstance(state.best, Best) else scores
+        return None, final_lines(group.jobs, state, {"validation": scores}, None, None)
+    kept, (scores, correct) = program.finish(state, *lanes)
+    kept = jax.device_get(kept)
+    return kept, final_lines(group.jobs, state, scores, correct, kept)
 
 
-def _train_epoch(
-    plan: Plan, program: Program, group: Group, carry: Tree, xs: Tree, meter: Meter, text: str
-) -> Tree:
-    """One epoch in calls of the plan's length, from (state, sums) to (state, sums)."""
-    for start in range(0, program.steps_per_epoch, plan.steps_per_call):
-        stop = min(start + plan.steps_per_call, program.steps_per_epoch)
-        bounds = np.int32(start), np.int32(stop)
-        carry = program.train(*carry, group.replica, group.data, xs, *bounds)
-        meter.advance((stop - start) * len(group.jobs), text)
-    return carry
+def _begin(
+    work: Work, plan: Plan, program: Program, group: Group, text: str
+) -> tuple[Position, Tree, Tree]:
+    """Where a group's training goes on: its newest sound checkpoint, or its first step."""
+    keys, rewound = [list_key(job) for job in group.jobs], False
+    for path, description in work.checkpoints.described():
+        if description["jobs"] != keys:
+            continue
+        rewound = True
+        loaded = work.checkpoints.load(path, description, program.carried)
+        if loaded is not None:
+            position = Position(description["epoch"], description["start"])
+            work.log.rewind({job.key for job in group.jobs}, position.epoch)
+            done = position.epoch * program.steps_per_epoch + position.start
+            work.meter.skip(done * len(group.jobs), text)
+            return position, *place(plan.layout, loaded)
+    if rewound:
+        work.log.rewind({job.key for job in group.jobs}, -1)
+    state = program.init(group.replica)
+    if program.diagnose:
+        xs, _ = program.order(group.replica, group.data, np.int32(0))
+        found = program.diagnose(state, group.replica, group.data, xs)
+        work.log.write(diagnosis_lines(group.jobs, 0, found))
+    return Position(0, 0), state, None
 
 
-def _write(log: Log, group: Group, program: Program, pending: list[Evaluation]) -> None:
-    """Writes the lines of the evaluations that wait, and forgets them."""
-    while pending:
-        found = pending.pop()
-        log.write(curve_lines(group, program, found))
-        if found.diagnosis is not None:
-            log.write(diagnosis_lines(group, found.epoch, found.diagnosis))
+def list_key(job: Job) -> list[Any]:
+    """What identifies a replica, as JSON holds it."""
+    phase, cell, tuned, seed = job.key
+    return [phase, cell, [list(pair) for pair in tuned], seed]
 
 
-def _lane_lines(group: Group, tree: Tree, line: Callable[[Tree], dict[str, Any]]) -> list[Any]:
-    """One line per replica from arrays with a leading axis of lanes."""
-    host = jax.device_get(tree)
-    return [
-        {
-            "phase": job.phase, "cell": job.cell, "tuned": dict(job.tuned), "seed": job.seed,
-            **line(jax.tree.map(lambda leaf, i=i: leaf[i], host)),
-        }
-        for i, job in enumerate(group.jobs)
-    ]  # fmt: skip
+@dataclasses.dataclass(frozen=True)
+class _Recorder:
+    """Writes a group's evaluations and checkpoints.
 
+    Attributes:
+        pending: evaluations still on the device.
+    """
 
-def number(value: Any) -> float | None:
-    """A JSON number with the nine digits that tell float32 values apart; None if not finite."""
-    return float(f"{float(value):.9g}") if math.isfinite(float(value)) else None
+    work: Work
+    group: Group
+    pending: list[Evaluation]
 
+    def flush(self) -> bool:
+        """Writes the evaluations that wait; whether by then every replica had stopped."""
+        stopped = False
+        while self.pending:
+            found = self.pending.pop()
+            self.work.log.write(evaluation_lines(self.group.jobs, found))
+            mine = np.asarray(found.stopped)[: len(self.group.jobs)]
+            stopped = bool(np.all(mine != RUNNING))
+        return stopped
 
-def curve_lines(group: Group, program: Program, found: Evaluation) -> list[Any]:
-    """An evaluation: training metrics averaged over the epoch's steps, validation metrics."""
+    def offer(self, position: Position, state: Tree, sums: Tree) -> None:
+        """Saves if a checkpoint is due, or if asked to stop.
 
-    def line(lane: Tree) -> dict[str, Any]:
-        sums, scores, diverged = lane
-        steps = program.steps_per_epoch
-        means = {f"train_{name}": number(float(total) / steps) for name, total in sums.items()}
-        values = {f"validation_{name}": number(value) for name, value in scores.items()}
-        fate = {"diverged": bool(diverged != RUNNING)}
-        return {"epoch": found.epoch, "step": found.epoch * steps, **fate, **means, **values}
-
-    return _lane_lines(group, (found.sums, found.scores, found.diverged), line)
-
-
-def diagnosis_lines(group: Group, epoch: int, quantities: Tree) -> list[Any]:
-    """Per layer quantities of one batch, before any step (epoch 0) or after an epoch."""
-    return _lane_lines(
-        group, quantities,
-        lambda lane: {"epoch": epoch, "diagnosis": jax.tree.map(number, lane)},
-    )  # fmt: skip
-
-
-def final_lines(
-    group: Group, state: Any, scores: Mapping[str, Tree], correct: jax.Array | None
-) -> list[Any]:
-    """The last line of each replica: its fate, its exact metrics, and which examples were right."""
-
-    def line(lane: Tree) -> dict[str, Any]:
-        step, diverged, scores, correct = lane
-        fate: dict[str, Any] = {"status": "finished"}
-        if diverged != RUNNING:
-            fate = {"status": "diverged", "diverged_step": int(diverged)}
-        values = {
-            f"{split}_{name}" if split else name: number(value)
-            for split, metrics in scores.items()
-            for name, value in metrics.items()
-        }
-        packed = {} if correct is None else {"test_correct": pack_bits(correct)}
-        return {"final": True, "step": int(step), **fate, **values, **packed}
-
-    return _lane_lines(group, (state.step, state.diverged, scores, correct), line)
-
-
-def pack_bits(correct: np.ndarray) -> str:
-    """Booleans as base64 text, eight to a byte."""
-    return base64.b64encode(np.packbits(correct).tobytes()).decode()
-
-
-def unpack_bits(text: str, count: int) -> np.ndarray:
-    """The inverse of `pack_bits`, bool `[count]`."""
-    return np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8))[:count].astype(bool)
+        Raises:
+            Interrupted: asked to stop; everything is saved.
+        """
+        control, checkpoints = self.work.control, self.work.checkpoints
+        reason = control.reason()
+        if not reason and not control.is_due(None if position.start else position.epoch):
+            return
+        self.flush()
+        jobs = [list_key(job) for job in self.group.jobs]
+        checkpoints.save((state, sums), {"jobs": jobs, **position._asdict()})
+        control.saved()
+        if reason:
+            checkpoints.wait()
+            raise Interrupted(reason, self.work.folder)

@@ -13,7 +13,8 @@ from experiments.engine.study import (
     Study,
     label,
     make_job,
-    reporting_seeds,
+    part_cells,
+    reporting_pairs,
     tuning_jobs,
     tuning_seeds,
 )
@@ -72,12 +73,13 @@ def _at_edge(values: Sequence[Any], value: Any) -> bool:
 
 def choices(study: Study, metric: Metric, done: Done) -> dict[tuple[int, int | None], Tuned]:
     """What tuning chose, by (cell, None), or by (cell, seed) with `tune_per_seed`."""
-    seeds: Sequence[int | None] = reporting_seeds(study) if study.tune_per_seed else [None]
+    pairs: list[tuple[int, int | None]] = list(reporting_pairs(study))
+    if not study.tune_per_seed:
+        pairs = [(cell, None) for cell in part_cells(study)]
     return {
         (cell, seed): choose(study, metric, done, cell, seed)
-        for cell, point in enumerate(study.cells)
-        if point.tune
-        for seed in seeds
+        for cell, seed in pairs
+        if study.cells[cell].tune
     }
 
 

@@ -13,6 +13,19 @@ from nets.options import Option, parse_option, spell_number
 
 
 @dataclasses.dataclass(frozen=True)
+class Shown:
+    """Annotation of an option: what the help text says it takes.
+
+    Attributes:
+        takes: `DIR`, `FIELD=A,B`.
+        repeated: the option may be given several times; its values are kept in order.
+    """
+
+    takes: str
+    repeated: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class Choices:
     """Annotation of a field that takes one entry of `table`: `Annotated[Activation, Choices(...)]`.
 

@@ -12,7 +12,8 @@ import time
 
 import pytest
 
-from experiments.engine.folder import read_lines, read_study
+from experiments.engine.folder import read_study
+from experiments.engine.log import read_lines
 from experiments.engine.record import ROOT
 from tests.engine import toy
 

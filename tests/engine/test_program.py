@@ -11,7 +11,7 @@ from experiments.engine import plan, session
 from experiments.engine.config import replace
 from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Data
-from experiments.engine.folder import read_lines
+from experiments.engine.log import read_lines
 from experiments.engine.plan import Override
 from experiments.engine.program import Layout, place, stack
 from experiments.engine.step import Replica

@@ -13,8 +13,9 @@ from experiments import Entry
 from experiments.data.dataset import make_dataset
 from experiments.engine import session
 from experiments.engine.errors import UsageError
-from experiments.engine.folder import read_lines, read_study
+from experiments.engine.folder import read_study
 from experiments.engine.lease import lease
+from experiments.engine.log import read_lines
 from experiments.engine.plan import Override
 from experiments.engine.program import Layout
 from experiments.engine.progress import Meter

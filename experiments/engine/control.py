@@ -1,0 +1,124 @@
+"""When a training saves and when it stops: checkpoint intervals, signals, a time limit."""
+
+import dataclasses
+import pathlib
+import re
+import signal
+import threading
+import time
+from types import FrameType
+from typing import Annotated, Any
+
+from experiments.engine.errors import AblaxError, UsageError
+from experiments.engine.values import Shown
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclasses.dataclass(frozen=True)
+class Saving:
+    """When a study under way is saved, and when it stops.
+
+    Attributes:
+        checkpoint_every: epochs between checkpoints (5), or time (60s, 10m, 1h).
+        keep_checkpoints: how many of the last checkpoints are kept.
+        time_limit: save and stop before this much time has gone by (90s, 30m, 2h); exit code 75.
+    """
+
+    checkpoint_every: Annotated[str, Shown("N|TIME")] = "60s"
+    keep_checkpoints: int = 2
+    time_limit: Annotated[str | None, Shown("TIME")] = None
+
+
+class Interrupted(AblaxError):
+    """Asked to stop; everything is saved, and the same command goes on (code 75, EX_TEMPFAIL)."""
+
+    code = 75
+
+    def __init__(self, reason: str, folder: pathlib.Path) -> None:
+        super().__init__(
+            f"stopped by {reason}; everything is saved: give the same command again, or "
+            f"`resume {folder}`, to go on"
+        )
+
+
+def parse_duration(text: str, flag: str) -> float:
+    """`90s`, `30m` or `1.5h` in seconds.
+
+    Raises:
+        UsageError: it is something else, or not positive.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d*)?)([smh])", text.strip())
+    if match is None or float(match[1]) == 0:
+        raise UsageError(f"{flag} {text}: expected a duration such as 90s, 30m or 1.5h")
+    return float(match[1]) * SECONDS[match[2]]
+
+
+class Control:
+    """Asked between the calls of a training; as a context it also listens to signals.
+
+    A signal only sets a flag; what was dispatched is finished and saved. A second Ctrl-C leaves
+    the process at once.
+    """
+
+    def __init__(self, saving: Saving = Saving()) -> None:
+        """Reads when to save and to stop.
+
+        Raises:
+            UsageError: neither a number of epochs nor a duration.
+        """
+        every, limit, flag = saving.checkpoint_every, saving.time_limit, "--checkpoint-every"
+        if every.isdecimal() and int(every) == 0:
+            raise UsageError(f"{flag} 0: at least 1 epoch")
+        if saving.keep_checkpoints < 1:
+            raise UsageError(f"--keep-checkpoints {saving.keep_checkpoints}: at least 1")
+        self._epochs = int(every) if every.isdecimal() else None
+        self._seconds = None if every.isdecimal() else parse_duration(every, flag)
+        self._limit = None if limit is None else parse_duration(limit, "--time-limit")
+        self._started = self._saved = self._asked = time.monotonic()
+        self._longest = 0.0
+        self._signal = ""
+        self._old: dict[int, Any] = {}
+
+    def __enter__(self) -> "Control":
+        if threading.current_thread() is threading.main_thread():
+            self._old = {number: signal.signal(number, self._receive) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+        self._old = {}
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self._signal = signal.Signals(number).name
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # the second one leaves at once
+
+    def reason(self) -> str:
+        """Why the training is to stop now; "" while it is not.
+
+        The time limit is met early: by twice the longest time between two questions so far.
+        """
+        now = time.monotonic()
+        self._longest, self._asked = max(self._longest, now - self._asked), now
+        if self._signal:
+            return self._signal
+        if self._limit is not None and now - self._started + 2 * self._longest > self._limit:
+            return "the time limit"
+        return ""
+
+    def is_due(self, epoch: int | None) -> bool:
+        """Whether a checkpoint is due.
+
+        Args:
+            epoch: epochs done, at the end of one; None within an epoch.
+        """
+        if self._seconds is not None:
+            return time.monotonic() - self._saved >= self._seconds
+        return epoch is not None and epoch % (self._epochs or 1) == 0
+
+    def saved(self) -> None:
+        """Notes that a checkpoint was made just now."""
+        self._saved = time.monotonic()

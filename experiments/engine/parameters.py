@@ -1,0 +1,55 @@
+"""The final parameters of the reporting replicas, one `.npz` each, and their digests."""
+
+import hashlib
+import io
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.engine.sealed import write_bytes
+from experiments.engine.study import Job
+
+Tree = Any
+
+
+def named_arrays(tree: Tree) -> dict[str, np.ndarray]:
+    """The arrays of a tree by their path, `params/layer_1/kernel`."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def digest_of(arrays: Mapping[str, np.ndarray]) -> str:
+    """The sha256 over names, dtypes, shapes and bytes, in sorted order of name."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def parameters_path(folder: pathlib.Path, cell: int, seed: int) -> pathlib.Path:
+    """Where the final parameters of a reporting replica are."""
+    return folder / "parameters" / f"cell_{cell}-seed_{seed}.npz"
+
+
+def write_parameters(folder: pathlib.Path, job: Job, kept: Any) -> None:
+    """Writes what a replica is judged by: arrays by their path, `params/layer_1/kernel`."""
+    path = parameters_path(folder, job.cell, job.seed)
+    path.parent.mkdir(exist_ok=True)
+    buffer = io.BytesIO()
+    np.savez(buffer, **named_arrays(kept))  # type: ignore[arg-type]
+    write_bytes(path, buffer.getvalue())
+
+
+def read_parameters(folder: pathlib.Path, cell: int, seed: int) -> dict[str, np.ndarray] | None:
+    """The final parameters of a replica by their path; None where they cannot be read."""
+    try:
+        with np.load(parameters_path(folder, cell, seed), allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except Exception:  # whatever a damaged archive makes the readers stumble over
+        return None

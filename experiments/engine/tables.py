@@ -1,0 +1,51 @@
+"""`results.csv` and `tuning.csv`: a row per replica, made from its final line."""
+
+import csv
+import io
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from experiments.engine.config import describe
+from experiments.engine.sealed import write_text
+from experiments.engine.study import Study, make_job
+
+HIDDEN_FIELDS = ("phase", "cell", "tuned", "seed", "final", "test_correct", "epoch")
+LINE_FIELDS = (*HIDDEN_FIELDS, "step", "status", "diverged_step", "kept_step", "parameters_sha256")
+"""What a final line holds beside measured values; the hidden ones are no columns of their own."""
+
+
+def write_results(
+    folder: pathlib.Path, study: Study, done: Mapping[Any, Mapping[str, Any]]
+) -> None:
+    """Writes `results.csv` (reporting replicas) and, if any, `tuning.csv`."""
+    for phase, name in (("report", "results.csv"), ("tune", "tuning.csv")):
+        rows = [
+            _row(study, line)
+            for key, line in sorted(done.items(), key=lambda item: _order(item[0]))
+            if key[0] == phase
+        ]
+        if rows:
+            write_csv(folder / name, rows)
+
+
+def _order(key: tuple[Any, ...]) -> tuple[Any, ...]:
+    return key[1], key[2], key[3]
+
+
+def _row(study: Study, line: Mapping[str, Any]) -> dict[str, Any]:
+    job = make_job(study, line["phase"], line["cell"], {}, line["seed"])
+    config = describe(job.config) | line["tuned"]
+    measured = {name: value for name, value in line.items() if name not in HIDDEN_FIELDS}
+    levels = study.cells[line["cell"]].levels
+    return {"cell": line["cell"], **levels, "seed": line["seed"], **config, **measured}
+
+
+def write_csv(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
+    """Writes rows atomically; columns are the union of the rows' keys in order of appearance."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, buffer.getvalue())
