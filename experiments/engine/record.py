@@ -138,6 +138,8 @@ def sources() -> dict[pathlib.PurePosixPath, pathlib.Path]:
         if not file or not file.endswith(".py"):
             continue
         path = pathlib.Path(file).resolve()
+        if not path.is_file():  # some modules say something else
+            continue
         if path.is_relative_to(ROOT) and not path.is_relative_to(pathlib.Path(sys.prefix)):
             found[pathlib.PurePosixPath(path.relative_to(ROOT))] = path
         elif not _installed(path):

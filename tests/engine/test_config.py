@@ -20,6 +20,9 @@ MLP = leaves(mlp.Config)
 SPELLINGS = {
     "dataset": ["digits", "mnist1d"],
     "data_file": ["", "a b/c.npz"],
+    "keep": ["last", "best"],
+    "patience": ["none", "3"],
+    "average": ["none", "0", "0.999"],
     "preprocess": ["none", "centre", "standardise", "pca", "zca"],
     "validation": ["0.1", "0.25"],
     "train_size": ["none", "300"],
@@ -89,7 +92,7 @@ def test_floats_are_traced_and_everything_else_is_static():
     assert traced == {
         "label_noise", "learning_rate", "momentum", "second_moment", "weight_decay", "clip",
         "hinge_margin", "label_smoothing", "l1", "l2", "max_norm", "dropout", "input_dropout",
-        "input_noise", "init_scale",
+        "input_noise", "init_scale", "average",
     }  # fmt: skip
 
 

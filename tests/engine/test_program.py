@@ -126,11 +126,9 @@ def test_every_function_of_a_program_is_traced_once(compiled):
 def test_lanes_are_shared_between_devices(compiled):
     _, entry, _, _ = compiled
     rows = [np.arange(3) + i for i in range(4)]
-    replica, own = place(
-        entry.plan.layout,
-        stack([Replica({"rate": jnp.float32(i)}, jnp.int32(i)) for i in range(4)]),
-        stack([{"rows": row} for row in rows]),
-    )
+    replicas = [Replica({"rate": jnp.float32(i)}, jnp.int32(i)) for i in range(4)]
+    own = stack([{"rows": row} for row in rows])
+    replica, own = place(entry.plan.layout, (stack(replicas), own))
     np.testing.assert_array_equal(own["rows"], np.stack(rows))
     shards = [np.asarray(shard.data).tolist() for shard in replica.seed.addressable_shards]
     assert shards == [[0, 1], [2, 3]]

@@ -20,6 +20,7 @@ from experiments.engine.plan import Override
 from experiments.engine.program import Layout
 from experiments.engine.progress import Meter
 from experiments.engine.reopen import reopen
+from experiments.engine.sealed import write_json
 from tests.engine.toy import TOY, load
 
 CALLS = Override(lanes=4, devices=2, steps_per_call=2)
@@ -199,7 +200,7 @@ def test_a_study_killed_before_its_record_is_begun_again(whole, train_toy, tmp_p
     contents = read_study(whole[0].folder)
     unbegun = contents | {"programs": [], "looks": []}
     del unbegun["metrics"]
-    (tmp_path / "study.json").write_text(json.dumps(unbegun))
+    write_json(tmp_path / "study.json", unbegun)
     assert (
         reopen({"toy": Entry("", lambda: TOY)}, tmp_path)
         .report(80)

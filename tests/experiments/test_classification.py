@@ -19,12 +19,12 @@ from tests.experiments.conftest import ROWS, first_state, reference_losses, refe
 
 @functools.partial(jax.jit, static_argnums=(0, 4))
 def evaluate(trainer, state, replica, data, split):
-    return trainer.evaluate(state, replica, data, split)
+    return trainer.evaluate(trainer.current(state, replica), replica, data, split)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def measure(trainer, state, replica, data):
-    return trainer.measure(state, replica, data)
+    return trainer.measure(trainer.current(state, replica), replica, data)
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
@@ -163,9 +163,8 @@ def test_a_deep_linear_net_is_one_matrix(pieces):
 def test_measures_against_numpy(pieces):
     made = pieces(preprocess="none")
     state = first_state(made)
-    measured = {
-        k: float(v) for k, v in made.trainer.measure(state, made.replica, made.data).items()
-    }
+    found = measure(made.trainer, state, made.replica, made.data)
+    measured = {name: float(value) for name, value in found.items()}
     weights = np.concatenate([np.ravel(layer["kernel"]) for layer in state.params.values()])
     weights, n = np.abs(weights.astype(np.float64)), weights.size
     hoyer = (n**0.5 - weights.sum() / np.sqrt((weights**2).sum())) / (n**0.5 - 1)

@@ -18,7 +18,7 @@ STATIC = {
     "permute": "true", "optimizer": "rmsprop", "schedule": "linear", "warmup": "0.1",
     "batch_size": "90", "epochs": "3", "loss": "squared_error", "width": "8", "activation": "tanh",
     "norm": "layer", "skip": "true", "init": "lecun_normal", "bias_init": "fan_in_uniform",
-    "compute_dtype": "bfloat16",
+    "compute_dtype": "bfloat16", "keep": "best",
     # options that are off until they are given
     "label_noise": "0.2", "weight_decay": "0", "clip": "1", "l1": "0", "l2": "0", "max_norm": "1",
     "dropout": "0", "input_dropout": "0", "input_noise": "0",
@@ -51,10 +51,10 @@ def base(pieces):
 
 def test_every_field_is_tried():
     known = leaves(mlp.Config)
-    tried = {*STATIC, *TRACED, "dataset", "data_file", "hinge_margin"}
+    tried = {*STATIC, *TRACED, "dataset", "data_file", "hinge_margin", "patience", "average"}
     assert tried == set(known)
     assert {name for name, leaf in known.items() if leaf.is_float} == {
-        *TRACED, "hinge_margin", "label_noise",
+        *TRACED, "hinge_margin", "label_noise", "average",
     }  # fmt: skip
 
 
@@ -109,7 +109,8 @@ def test_the_margin_is_that_of_the_hinge_losses(pieces, loss):
     def lost(margin):
         floats = made.replica.floats | {"hinge_margin": margin}
         replica = made.replica._replace(floats=floats)
-        return made.trainer.evaluate(state, replica, made.data, "test")[0]
+        kept = made.trainer.current(state, replica)
+        return made.trainer.evaluate(kept, replica, made.data, "test")[0]
 
     measured = lost(jnp.array([1.0, 2.0]))
     assert measured["loss"][1] > measured["loss"][0] + 0.5
@@ -133,7 +134,8 @@ def test_it_learns_one_small_batch_by_heart(pieces):
 
     trainer = made.trainer
     state, _ = train(made.replica, made.data)
-    measured, correct = trainer.evaluate(state, made.replica, made.data, "train")
+    kept = trainer.current(state, made.replica)
+    measured, correct = trainer.evaluate(kept, made.replica, made.data, "train")
     assert correct is not None and correct.all()
     assert float(measured["loss"]) < 0.01
 

@@ -1,0 +1,47 @@
+"""`results.csv` and `tuning.csv`: a row per replica, with its config."""
+
+import csv
+
+from experiments.engine.log import finished
+from experiments.engine.study import make_study
+from experiments.engine.tables import write_results
+from tests.engine.test_folder import STUDY, line
+from tests.engine.toy import TOY
+
+
+def rows_of(path):
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_results_have_a_row_per_replica_with_its_config(tmp_path):
+    lines = [
+        line("report", cell, (("noise", "0.5"),), seed, final=True, status="finished", step=10,
+             test_error=cell + seed / 10, test_correct="AA==")
+        for cell in (3, 0) for seed in (1, 0)
+    ]  # fmt: skip
+    lines[0] |= {"status": "diverged", "diverged_step": 4, "test_error": None}
+    lines.append(line("tune", 0, (("noise", "0.5"),), 1_000_000, final=True, status="finished"))
+    write_results(tmp_path, STUDY, finished(lines))
+    rows = rows_of(tmp_path / "results.csv")
+    assert [(row["cell"], row["seed"]) for row in rows] == [
+        ("0", "0"), ("0", "1"), ("3", "0"), ("3", "1"),
+    ]  # fmt: skip
+    assert set(rows[0]) == {
+        "cell", "seed", "rate", "decay", "noise", "power", "batch_size", "epochs", "status",
+        "step", "diverged_step", "test_error",
+    }  # fmt: skip
+    assert (rows[0]["rate"], rows[0]["decay"], rows[0]["noise"]) == ("0.1", "none", "0.5")
+    assert (rows[3]["rate"], rows[3]["decay"], rows[3]["diverged_step"]) == ("0.3", "0.01", "4")
+    assert (rows[3]["test_error"], rows[2]["test_error"]) == ("", "3.0")
+    (tuning,) = rows_of(tmp_path / "tuning.csv")
+    assert tuning["seed"] == "1000000" and tuning["noise"] == "0.5"
+
+
+def test_results_name_the_arm(tmp_path):
+    study = make_study(TOY, arms={"plain": {}, "decayed": {"decay": 0.1}}, seeds=1)
+    done = finished(line(cell=cell, final=True, status="finished") for cell in (0, 1))
+    write_results(tmp_path, study, done)
+    rows = rows_of(tmp_path / "results.csv")
+    assert [(row["arm"], row["decay"]) for row in rows] == [("plain", "none"), ("decayed", "0.1")]
+    assert not (tmp_path / "tuning.csv").exists()
