@@ -5,6 +5,7 @@ Nothing slow is imported until a verb needs it, so `--help` answers at once.
 
 import difflib
 import errno
+import itertools
 import os
 import shutil
 import sys
@@ -23,7 +24,12 @@ VERBS = {
     "run": "train one cell with one seed",
     "study": "train cells x seeds and answer with statistics",
     "report": "print the answer of a study folder again",
+    "resume": "go on with a study folder that was interrupted, or add seeds to it",
+    "reproduce": "train a recorded study again and compare it, bit by bit",
+    "merge": "join the folders of a study's shards",
+    "pack": "make one archive of a study folder, with a methods paragraph",
 }
+FOLDER_VERBS = ("report", "resume", "reproduce", "merge", "pack")
 HELP = ("-h", "--help")
 INTERRUPTED = 130
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
@@ -33,7 +39,8 @@ DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 def main(
     experiments: "Mapping[str, Entry]", argv: Sequence[str], *, prog: str, only: str = ""
 ) -> int:
-    """Runs one command; returns its exit code (0 done, 2 usage, 3 data missing, 1 failed).
+    """Runs one command; returns its exit code (0 done, 2 usage, 3 data missing, 75 saved and to
+    be run again, 1 failed).
 
     Args:
         experiments: name -> entry.
@@ -50,7 +57,7 @@ def main(
         return stop.code if isinstance(stop.code, int) else UsageError.code
     except KeyboardInterrupt:
         print(
-            f"\n{prog}: interrupted; finished replicas are kept: give the same command to go on",
+            f"\n{prog}: interrupted; what was recorded is kept: give the same command to go on",
             file=sys.stderr,
         )
         return INTERRUPTED
@@ -62,7 +69,7 @@ def main(
             raise
         place = f"{error.filename}: " if error.filename else ""
         print(
-            f"{prog}: {place}{error.strerror}; finished replicas are kept: make room and give the "
+            f"{prog}: {place}{error.strerror}; what was recorded is kept: make room and give the "
             "same command to go on",
             file=sys.stderr,
         )
@@ -78,8 +85,10 @@ def _dispatch(experiments: "Mapping[str, Entry]", argv: list[str], prog: str, on
         return 0
     if verb not in VERBS:
         raise UsageError(f"unknown command {verb!r}; {_meant(verb, experiments, prog, only)}")
-    if verb in ("list", "report"):
-        code = _plain_verb(experiments, verb, rest, prog, only)
+    if verb == "list":
+        code = _list(experiments, rest, prog, only)
+    elif verb in FOLDER_VERBS:
+        code = _folder_verb(experiments, verb, rest, prog)
     else:
         code = _work(experiments, verb, rest, prog, only)
     sys.stdout.flush()
@@ -96,22 +105,29 @@ def _meant(word: str, experiments: "Mapping[str, Entry]", prog: str, only: str) 
     return _nearest(word, list(VERBS))
 
 
-def _plain_verb(
-    experiments: "Mapping[str, Entry]", verb: str, rest: list[str], prog: str, only: str
-) -> int:
-    """`list` and `report`, which take no options."""
-    takes = " DIR" if verb == "report" else ""
+def _list(experiments: "Mapping[str, Entry]", rest: list[str], prog: str, only: str) -> int:
     if any(word in HELP for word in rest):
-        print(f"usage: {prog} {verb}{takes}\n\n{VERBS[verb].capitalize()}.")
+        print(f"usage: {prog} list\n\n{VERBS['list'].capitalize()}.")
         return 0
-    if len(rest) != len(takes.split()) or any(word.startswith("-") for word in rest):
-        wanted = "takes one folder: " if takes else "takes no arguments: "
-        raise UsageError(f"{verb} {wanted}{prog} {verb}{takes}")
+    if rest:
+        raise UsageError(f"list takes no arguments: {prog} list")
     from experiments.engine import commands
 
-    if verb == "report":
-        return commands.report(experiments, rest[0], prog)
     return commands.show_list(experiments, only)
+
+
+def _folder_verb(experiments: "Mapping[str, Entry]", verb: str, rest: list[str], prog: str) -> int:
+    """A verb that works on study folders, given before its options."""
+    folders = list(itertools.takewhile(lambda word: not word.startswith("-"), rest))
+    arguments, takes = rest[len(folders) :], "DIR DIR ..." if verb == "merge" else "DIR"
+    usage = f"{prog} {verb} {takes}"
+    if not any(word in HELP for word in rest) and (
+        not folders or (len(folders) > 1 and verb != "merge")
+    ):
+        raise UsageError(f"{verb} takes {'folders' if verb == 'merge' else 'one folder'}: {usage}")
+    from experiments.engine import folder_commands
+
+    return folder_commands.VERBS[verb](experiments, folders, arguments, usage)
 
 
 def _work(

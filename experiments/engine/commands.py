@@ -1,8 +1,8 @@
 """What the verbs of the command line do. The answer goes to stdout, progress to stderr."""
 
-import pathlib
+import contextlib
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments.engine.cli import rows, terminal_width
@@ -27,14 +27,6 @@ def show_list(experiments: "Mapping[str, Entry]", only: str) -> int:
         "data sets": dict(DATASETS),
     }
     print("\n\n".join(f"{title}:\n{rows(named)}" for title, named in sections.items() if named))
-    return 0
-
-
-def report(experiments: "Mapping[str, Entry]", folder: str, prog: str) -> int:
-    """`report`: the answer of a folder, from what is recorded there."""
-    from experiments.engine.reopen import reopen
-
-    print(reopen(experiments, pathlib.Path(folder).expanduser()).report(terminal_width()))
     return 0
 
 
@@ -71,6 +63,7 @@ def run(experiment: "Experiment", named: str | None, argv: Sequence[str], usage:
 def study(experiment: "Experiment", named: str | None, argv: Sequence[str], usage: str) -> int:
     """`study`: a declared study, or the grid given by `--vary` and `--arm`."""
     from experiments.engine import arguments, grids
+    from experiments.engine.merge import shard
     from experiments.engine.study import make_study
     from experiments.studies import STUDIES, Declared
 
@@ -96,7 +89,7 @@ def study(experiment: "Experiment", named: str | None, argv: Sequence[str], usag
         metric=grid.metric, margin=grid.margin, evaluate_every=training.evaluate_every,
         diagnose=training.diagnose, name=named or "study", question=declared.question,
     )  # fmt: skip
-    return _train(wanted, asked)
+    return _train(wanted if grid.shard is None else shard(wanted, grid.shard), asked)
 
 
 def _defaults(declared: "Declared") -> "options.Study":
@@ -117,8 +110,6 @@ def _spelled_arms(declared: "Declared") -> list[str]:
 
 
 def _train(study: "Study", asked: "options.Run | options.Study") -> int:
-    import jax
-
     from experiments.engine.devices import setup
     from experiments.engine.folder import folder_of, planned_devices
     from experiments.engine.options import override_of
@@ -132,21 +123,31 @@ def _train(study: "Study", asked: "options.Run | options.Study") -> int:
         "override": override_of(asked.layout),
         "width": terminal_width(),
     }
-    try:
-        if training.dry_run:
-            print(preview(study, training.out, **given))
-            return 0
-        outcome = train_study(study, training.out, saving=asked.saving, echo=_account, **given)
-    except jax.errors.JaxRuntimeError as error:
-        if "out of memory" not in str(error).lower():
-            raise
-        raise AblaxError(
-            "out of memory; finished replicas are kept. Fewer replicas side by side need less "
-            "(--lanes 1), and so does a smaller net or batch"
-        ) from None
+    if training.dry_run:
+        print(preview(study, training.out, **given))
+        return 0
+    with memory_told():
+        outcome = train_study(study, training.out, saving=asked.saving, echo=account, **given)
     print(f"{outcome.text}\n\nfolder: {outcome.folder}")
     return 0
 
 
-def _account(text: str) -> None:
+@contextlib.contextmanager
+def memory_told() -> Iterator[None]:
+    """Turns XLA's running out of memory into a message. Raises `AblaxError`."""
+    import jax
+
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "out of memory" not in str(error).lower():
+            raise
+        raise AblaxError(
+            "out of memory; what was recorded is kept. Fewer replicas side by side need less "
+            "(--lanes 1), and so does a smaller net or batch"
+        ) from None
+
+
+def account(text: str) -> None:
+    """A line of the account: to stderr, so that stdout holds the answer alone."""
     print(text, file=sys.stderr, flush=True)

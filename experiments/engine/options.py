@@ -95,6 +95,7 @@ class Comparison:
         metric: primary metric; by default the experiment's first.
         margin: smaller differences count as equivalent; in the metric's own unit, so 0.01 is one
             percentage point of accuracy.
+        shard: train only part i of n, anywhere; `merge` joins the parts' folders.
     """
 
     vary: Annotated[tuple[str, ...], Shown("FIELD=A,B", repeated=True)] = ()
@@ -106,6 +107,7 @@ class Comparison:
     fix: Annotated[tuple[str, ...], Shown("STREAM,...")] = ()
     metric: Annotated[str, Shown("NAME")] = ""
     margin: Annotated[float | None, Shown("FLOAT")] = None
+    shard: Annotated[str | None, Shown("I/N")] = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,6 +153,92 @@ class Study:
     training: Training = Training()
     saving: Saving = Saving()
     layout: Layout = Layout()
+
+
+@dataclasses.dataclass(frozen=True)
+class More:
+    """What is added.
+
+    Attributes:
+        seeds: replicates of every cell; by default as many as before. Only new ones are trained.
+        manual_dir: folder of the publishers' data files (or ABLAX_MANUAL_DIR).
+    """
+
+    seeds: Count = None
+    manual_dir: Dir = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Resume:
+    """Options of `resume`.
+
+    Attributes:
+        more: what is added.
+        saving: when a study under way is saved, and when it stops.
+    """
+
+    more: More = More()
+    saving: Saving = Saving()
+
+
+@dataclasses.dataclass(frozen=True)
+class Again:
+    """What is trained again, and where.
+
+    Attributes:
+        cells: indices of cells, as results.csv has them; by default all.
+        seeds: reporting seeds; by default all.
+        tolerance: largest difference in parameters and metrics that still counts as reproduced.
+        out: the fresh folder; by default DIR-reproduced.
+        manual_dir: folder of the publishers' data files (or ABLAX_MANUAL_DIR).
+    """
+
+    cells: Annotated[tuple[int, ...], Shown("INT,...")] = ()
+    seeds: Annotated[tuple[int, ...], Shown("INT,...")] = ()
+    tolerance: Annotated[float, Shown("FLOAT")] = 0.0
+    out: Dir = None
+    manual_dir: Dir = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Reproduce:
+    """Options of `reproduce`.
+
+    Attributes:
+        again: what is trained again, and where.
+        saving: when a study under way is saved, and when it stops.
+    """
+
+    again: Again = Again()
+    saving: Saving = Saving()
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """Where the result goes.
+
+    Attributes:
+        out: merge: the folder of the whole study, by default one below runs/; pack: the archive,
+            by default DIR.tar.gz.
+    """
+
+    out: Dir = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Write:
+    """Options of `merge` and `pack`.
+
+    Attributes:
+        target: where the result goes.
+    """
+
+    target: Target = Target()
+
+
+@dataclasses.dataclass(frozen=True)
+class Nothing:
+    """No fields of a config."""
 
 
 def override_of(layout: Layout) -> Override:

@@ -2,14 +2,14 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from experiments.engine import results
 from experiments.engine.config import coerce, leaf_of, leaves, replace
 from experiments.engine.errors import UsageError
 from experiments.engine.folder import read_study
-from experiments.engine.log import finished, read_lines
+from experiments.engine.log import damaged_lines, finished, read_lines
 from experiments.engine.statistics import Metric
 from experiments.engine.study import Part, Study, make_study
 from experiments.engine.values import choices_of
@@ -26,9 +26,18 @@ class Reopened:
     study: Study
     contents: Mapping[str, Any]
 
-    def report(self, width: int) -> str:
-        """The answer from the recorded lines; says so where replicas are missing."""
+    def report(self, width: int, echo: Callable[[str], None] = print) -> str:
+        """The answer from the recorded lines; says so where replicas are missing.
+
+        Args:
+            echo: called with a warning where lines are damaged.
+        """
         lines = read_lines(self.folder)
+        if count := damaged_lines(self.folder):
+            echo(
+                f"warning: {count} damaged lines of metrics.jsonl are left out; `resume "
+                f"{self.folder}` trains their replicas again"
+            )
         metrics = [Metric(**metric) for metric in self.contents.get("metrics", [])]
         if not metrics or not finished(lines):
             return f"{self.folder}: no replica has finished yet"

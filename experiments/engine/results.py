@@ -17,6 +17,7 @@ from experiments.engine.sealed import write_json, write_text
 from experiments.engine.statistics import Analysis, Grid, Metric
 from experiments.engine.study import (
     Job,
+    Part,
     Study,
     factors,
     label,
@@ -110,7 +111,10 @@ def answer(
     ]
     train = make_grid(study, jobs, done, f"train_{metric.name}").values
     extra = {"train": _means(train), "gap": _means(train - grid.values)}
-    parts = [*textwrap.wrap(study.question, width), render(analysis, width=width, extra=extra)]
+    parts = textwrap.wrap(study.question, width)
+    if study.part != Part():
+        parts += textwrap.wrap("Part of a study: `merge` joins the folders of all parts.", width)
+    parts += [render(analysis, width=width, extra=extra)]
     parts += [text] if (text := render_exploratory(others, width=width)) else []
     parts += measures_text(study, jobs, done, metrics, width)
     parts += tuning_text(study, chosen, metric, width)

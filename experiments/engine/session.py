@@ -24,6 +24,7 @@ from experiments.engine.results import metrics
 from experiments.engine.step import Kept, Replica, Trainer
 from experiments.engine.study import (
     Job,
+    Part,
     Study,
     make_job,
     programs,
@@ -90,6 +91,7 @@ def prepare_programs(
     """
     prepared = {}
     grouped = programs(possible_jobs(study))
+    whole = programs(possible_jobs(dataclasses.replace(study, part=Part())))
     for jobs in grouped.values():
         spec = study.experiment.load(jobs[0].config, manual_dir).spec
         for job in jobs:
@@ -98,16 +100,21 @@ def prepare_programs(
         dataset = study.experiment.load(jobs[0].config, manual_dir)
         trainer, one = _trainer(study, static, dataset, jobs[0])
         cost = planning.estimate(trainer, one[0], Data(shapes_of(dataset), one[1]))
-        tune = sum(job.phase == "tune" for job in jobs)
-        report = len({(job.cell, job.seed) for job in jobs if job.phase == "report"})
-        batches = [n for n in (tune, report) if n]
+        batches = _batches(whole[static])  # a part is planned as the whole: same bits
         old = next((p for p in recorded if p["static"] == describe(static)), None)
         plan = _plan(cost, batches, override, old, echo)
-        entry = Prepared(static, trainer, dataset, cost, plan, one, sum(batches))
+        entry = Prepared(static, trainer, dataset, cost, plan, one, sum(_batches(jobs)))
         if override.measure and old is None:
             entry = _measured(study, entry, jobs, echo, f"program {index + 1}")
         prepared[static] = entry
     return prepared
+
+
+def _batches(jobs: Sequence[Job]) -> list[int]:
+    """How many of a program's replicas train in each phase."""
+    tune = sum(job.phase == "tune" for job in jobs)
+    report = len({(job.cell, job.seed) for job in jobs if job.phase == "report"})
+    return [n for n in (tune, report) if n]
 
 
 def _trainer(

@@ -1,0 +1,106 @@
+"""What the verbs that work on study folders do: report, resume, reproduce, merge, pack."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from experiments.engine.cli import terminal_width
+from experiments.engine.commands import account, memory_told
+from experiments.engine.errors import AblaxError
+
+if TYPE_CHECKING:
+    from experiments import Entry
+    from experiments.engine.reopen import Reopened
+
+Entries = Mapping[str, "Entry"]
+OptionsT = TypeVar("OptionsT")
+
+
+def _read(options: OptionsT, argv: Sequence[str], usage: str) -> OptionsT:
+    from experiments.engine import arguments
+    from experiments.engine.options import Nothing
+
+    return arguments.read(options, Nothing(), argv, usage, "options")[0]
+
+
+def _reopen(experiments: Entries, folder: str) -> "Reopened":
+    from experiments.engine.devices import setup
+    from experiments.engine.folder import planned_devices
+    from experiments.engine.reopen import reopen
+
+    path = pathlib.Path(folder).expanduser()
+    setup(planned_devices(path))
+    return reopen(experiments, path)
+
+
+def report(experiments: Entries, folders: list[str], argv: Sequence[str], usage: str) -> int:
+    """The answer of a folder, from what is recorded there."""
+    from experiments.engine.options import Nothing
+
+    _read(Nothing(), argv, usage)
+    print(_reopen(experiments, folders[0]).report(terminal_width(), account))
+    return 0
+
+
+def resume(experiments: Entries, folders: list[str], argv: Sequence[str], usage: str) -> int:
+    """Goes on with a folder's study; with more seeds if asked."""
+    from experiments.engine.options import Resume
+    from experiments.engine.run import train_study
+
+    asked = _read(Resume(), argv, usage)
+    opened = _reopen(experiments, folders[0])
+    study = dataclasses.replace(opened.study, seeds=asked.more.seeds or opened.study.seeds)
+    given: dict[str, Any] = {"manual_dir": asked.more.manual_dir, "saving": asked.saving}
+    with memory_told():
+        outcome = train_study(study, opened.folder, echo=account, width=terminal_width(), **given)
+    print(f"{outcome.text}\n\nfolder: {outcome.folder}")
+    return 0
+
+
+def reproduce(experiments: Entries, folders: list[str], argv: Sequence[str], usage: str) -> int:
+    """Trains a folder's study again; 0 only if every replica is the same."""
+    from experiments.engine.options import Reproduce
+    from experiments.engine.reproduce import reproduce
+
+    asked = _read(Reproduce(), argv, usage)
+    opened = _reopen(experiments, folders[0])
+    with memory_told():
+        findings = reproduce(opened, saving=asked.saving, echo=account, **vars(asked.again))
+    print("\n".join(map(str, findings)))
+    fine = sum(finding.is_fine for finding in findings)
+    how = f" within {asked.again.tolerance:g}" if asked.again.tolerance else ""
+    print(f"{fine} of {len(findings)} replicas reproduced{how or ' to the bit'}")
+    return 0 if fine == len(findings) else AblaxError.code
+
+
+def merge(experiments: Entries, folders: list[str], argv: Sequence[str], usage: str) -> int:
+    """Joins the folders of a study's shards into the folder of the whole."""
+    from experiments.engine.merge import merge
+    from experiments.engine.options import Write
+
+    asked = _read(Write(), argv, usage)
+    parts = [_reopen(experiments, folder) for folder in folders]
+    whole = merge(parts, asked.target.out)
+    print(f"{whole.report(terminal_width(), account)}\n\nfolder: {whole.folder}")
+    return 0
+
+
+def pack(experiments: Entries, folders: list[str], argv: Sequence[str], usage: str) -> int:
+    """One archive with everything a reader needs, and a methods paragraph."""
+    from experiments.engine.options import Write
+    from experiments.engine.pack import pack
+
+    asked = _read(Write(), argv, usage)
+    target, paragraph = pack(_reopen(experiments, folders[0]), asked.target.out)
+    print(f"{paragraph}\n\narchive: {target}")
+    return 0
+
+
+VERBS: Mapping[str, Callable[[Entries, list[str], Sequence[str], str], int]] = {
+    "report": report,
+    "resume": resume,
+    "reproduce": reproduce,
+    "merge": merge,
+    "pack": pack,
+}

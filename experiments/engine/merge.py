@@ -1,0 +1,150 @@
+"""`--shard i/n` and `merge`: parts of a study trained apart, and joined again."""
+
+import contextlib
+import dataclasses
+import pathlib
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments.engine import results
+from experiments.engine.errors import UsageError
+from experiments.engine.folder import claim_folder, folder_of, make_folder, write_study
+from experiments.engine.lease import lease
+from experiments.engine.log import Log, finished, line_key, read_lines
+from experiments.engine.reopen import Reopened
+from experiments.engine.sealed import read_json, write_json
+from experiments.engine.statistics import Metric
+from experiments.engine.study import (
+    Part,
+    Study,
+    label,
+    reporting_pairs,
+    reporting_seeds,
+    specification,
+    tuning_jobs,
+)
+from experiments.engine.tables import write_results
+
+Line = Mapping[str, Any]
+
+
+def shard(study: Study, text: str) -> Study:
+    """Part `i/n` of a study: every n-th cell, or every n-th seed where cells are fewer than n.
+
+    Raises:
+        UsageError: it is not `i/n` with 1 <= i <= n, or there are not that many parts.
+    """
+    match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+    number, count = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= number <= count:
+        raise UsageError(f"--shard {text}: expected i/n, such as 2/3 for the second of three parts")
+    cells, seeds = range(len(study.cells)), reporting_seeds(study)
+    chosen = slice(number - 1, None, count)
+    if count <= len(cells):
+        return dataclasses.replace(study, part=Part(cells=tuple(cells[chosen])))
+    if count <= len(seeds):
+        return dataclasses.replace(study, part=Part(seeds=tuple(seeds[chosen])))
+    raise UsageError(f"--shard {text}: {len(cells)} cells x {len(seeds)} seeds have fewer parts")
+
+
+def merge(parts: Sequence[Reopened], out: str | pathlib.Path | None = None) -> Reopened:
+    """Joins finished parts into the folder of the whole study.
+
+    Raises:
+        UsageError: the parts are of different studies, overlap, or leave replicas out.
+    """
+    if len(parts) < 2:
+        raise UsageError("merge joins the folders of two parts or more")
+    _refuse_strangers(parts)
+    lines = _join(parts)
+    whole = dataclasses.replace(
+        parts[0].study, part=Part(), seeds=max(part.study.seeds for part in parts)
+    )
+    _refuse_gaps(whole, finished(lines))
+    folder = folder_of(whole, out)
+    contents = claim_folder(folder, whole)
+    if contents["programs"]:
+        raise UsageError(f"{folder} holds this study already; choose another --out")
+    make_folder(folder)
+    with lease(folder):
+        _write(folder, whole, parts, lines)
+    return Reopened(folder, whole, contents | {**parts[0].contents, **specification(whole)})
+
+
+def _refuse_strangers(parts: Sequence[Reopened]) -> None:
+    wanted = {**specification(parts[0].study), "part": None, "data": parts[0].contents["data"]}
+    for part in parts[1:]:
+        found = {**specification(part.study), "part": None, "data": part.contents["data"]}
+        if different := [name for name in wanted if found[name] != wanted[name]]:
+            raise UsageError(
+                f"{part.folder} is not of the same study as {parts[0].folder}: they differ in "
+                f"{', '.join(different)}"
+            )
+
+
+def _join(parts: Sequence[Reopened]) -> list[Line]:
+    """The lines of all parts; tuning that several parts repeated to the bit is kept once."""
+    owner: dict[tuple[Any, ...], pathlib.Path] = {}
+    kept: list[Line] = []
+    for part in parts:
+        lines = read_lines(part.folder)
+        for key, line in finished(lines).items():
+            if key not in owner:
+                continue
+            same = [old for old in kept if line_key(old) == key and old.get("final")] == [line]
+            if key[0] == "report" or not same:
+                name = label(part.study, key[1])
+                raise UsageError(
+                    f"{part.folder} and {owner[key]} both hold {name}, seed {key[3]}: parts of a "
+                    "study do not overlap"
+                )
+        mine = [line for line in lines if line_key(line) not in owner]
+        owner |= {line_key(line): part.folder for line in mine}
+        kept += mine
+    return kept
+
+
+def _refuse_gaps(study: Study, done: Mapping[tuple[Any, ...], Line]) -> None:
+    reported = {(cell, seed) for phase, cell, _, seed in done if phase == "report"}
+    missing = [pair for pair in reporting_pairs(study) if pair not in reported]
+    tuning = [job for job in tuning_jobs(study) if job.key not in done]
+    if missing:
+        cell, seed = missing[0]
+        raise UsageError(
+            f"{len(missing)} replicas are in none of these folders, the first is "
+            f"{label(study, cell)}, seed {seed}: train and name all parts"
+        )
+    if tuning:
+        raise UsageError(f"{len(tuning)} tuning replicas are in none of these folders")
+
+
+def _write(
+    folder: pathlib.Path, study: Study, parts: Sequence[Reopened], lines: Sequence[Line]
+) -> None:
+    for part in parts:
+        for name in ("parameters", "pictures"):
+            if (part.folder / name).is_dir():
+                shutil.copytree(part.folder / name, folder / name, dirs_exist_ok=True)
+    records = [record for part in parts if (record := _record(part.folder))]
+    if records:
+        sources = [source for part in parts for source in part.folder.glob("sources*.tar.gz")]
+        shutil.copyfile(sources[0], folder / "sources.tar.gz")
+        write_json(folder / "record.json", {**records[0], "parts": records[1:]})
+    with Log(folder) as log:
+        log.write(lines, durable=True)
+    contents = {**parts[0].contents, **specification(study), "seeds": study.seeds}
+    programs = [program for part in parts for program in part.contents["programs"]]
+    contents["programs"] = list({str(p["static"]): p for p in programs}.values())
+    metrics = [Metric(**metric) for metric in contents["metrics"]]
+    write_results(folder, study, finished(lines))
+    answer = results.answer(study, metrics, lines, len(contents["looks"]))
+    results.save(folder, answer)
+    write_study(folder, contents)
+
+
+def _record(folder: pathlib.Path) -> dict[str, Any] | None:
+    with contextlib.suppress(OSError, ValueError):
+        return read_json(folder / "record.json")
+    return None

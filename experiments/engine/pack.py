@@ -1,0 +1,141 @@
+"""`pack`: one archive with everything a reader of a paper needs, and a methods paragraph."""
+
+import gzip
+import hashlib
+import io
+import pathlib
+import tarfile
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments.engine import answer, results
+from experiments.engine.config import describe, get, leaves, spell
+from experiments.engine.errors import UsageError
+from experiments.engine.log import finished, read_lines
+from experiments.engine.record import ROOT
+from experiments.engine.reopen import Reopened
+from experiments.engine.run import missing_replicas
+from experiments.engine.sealed import read_json, write_bytes
+from experiments.engine.statistics import Metric
+from experiments.engine.study import Study, factors
+
+LEFT_OUT = ("checkpoints", "lease.json")
+MANIFEST, METHODS, LOCK = "MANIFEST.sha256", "METHODS.md", "requirements.lock"
+
+
+def pack(opened: Reopened, out: str | pathlib.Path | None = None) -> tuple[pathlib.Path, str]:
+    """Writes a finished study as one archive; equal folders give equal bytes.
+
+    It holds the folder without checkpoints, the methods paragraph (`METHODS.md`), the lock file of
+    the recorded environment if it is still the one here, and a checksum of every file.
+
+    Returns:
+        The archive, and the paragraph.
+
+    Raises:
+        UsageError: replicas are missing, or the record is damaged.
+    """
+    folder, study = opened.folder, opened.study
+    lines = read_lines(folder)
+    if missing := missing_replicas(study, finished(lines)):
+        raise UsageError(f"{folder}: {missing} replicas are missing; `resume {folder}` trains them")
+    try:
+        record = read_json(folder / "record.json")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{folder / 'record.json'} cannot be read: {error}") from None
+    metrics = [Metric(**metric) for metric in opened.contents["metrics"]]
+    analysis = results.answer(study, metrics, lines, max(1, len(opened.contents["looks"]))).analysis
+    paragraph = methods(study, record, answer.methods(analysis))
+    files = {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.relative_to(folder).parts[0] not in LEFT_OUT
+    }
+    files[METHODS] = f"# Methods\n\n{textwrap.fill(paragraph, 100)}\n".encode()
+    lock = (ROOT / LOCK).read_bytes() if (ROOT / LOCK).exists() else b""
+    if hashlib.sha256(lock).hexdigest() == record.get("lock_sha256"):
+        files[LOCK] = lock
+    sums = [f"{hashlib.sha256(content).hexdigest()}  {name}" for name, content in files.items()]
+    files[MANIFEST] = ("\n".join(sums) + "\n").encode()
+    target = pathlib.Path(out).expanduser() if out else folder.with_name(folder.name + ".tar.gz")
+    write_bytes(target, _archive(folder.name, files))
+    return target, paragraph
+
+
+def _archive(name: str, files: Mapping[str, bytes]) -> bytes:
+    """A gzip-compressed tar without times or owners."""
+    buffer = io.BytesIO()
+    with (
+        gzip.GzipFile(filename="", fileobj=buffer, mode="wb", mtime=0) as compressed,
+        tarfile.open(fileobj=compressed, mode="w") as archive,
+    ):
+        for path, content in sorted(files.items()):
+            entry = tarfile.TarInfo(f"{name}/{path}")
+            entry.size, entry.mode = len(content), 0o644
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def methods(study: Study, record: Mapping[str, Any], statistics: str) -> str:
+    """What was done, as the paragraph of a paper.
+
+    Args:
+        record: `record.json`.
+        statistics: the sentences on tests and intervals.
+    """
+    levels = [f"{name} ({', '.join(values)})" for name, values in factors(study).items()]
+    grid = f"the grid of {_listed(levels)}" if levels else "one configuration"
+    data = _listed([f"{d['name']} (sha256 {d['digest'][:12]})" for d in record["data"]])
+    device, packages = record["device"], record["packages"]
+    stack = _listed([f"{name} {packages[name]}" for name in ("jax", "flax", "optax")])
+    commit = (record["git"]["commit"] or "unknown")[:12]
+    changed = ", with uncommitted changes kept in its archive" if record["git"]["dirty"] else ""
+    sessions = [s for s in record.get("sessions", []) if s["differs"]]
+    resumed = (
+        f" {len(sessions)} of its sessions ran in an environment that differed (see record.json)."
+        if sessions
+        else ""
+    )
+    return (
+        f"We trained {grid} of the experiment {study.experiment.name} on {data}, "
+        f"{len(study.cells)} cells with {study.seeds} seeds each; seed s drives initial weights, "
+        "data order, noise and the validation split through the same named streams in every cell, "
+        f"so cells are paired by seed.{_tuning(study)} {_settings(study)} {statistics} "
+        f"Training ran in Python {record['python']} with {stack}, under commit {commit}{changed}, "
+        f"on {device['count']} devices of kind {device['kind']} ({device['processor']}).{resumed}"
+    )
+
+
+def _tuning(study: Study) -> str:
+    grids: dict[str, str] = {}
+    for cell in study.cells:
+        grids |= {name: ", ".join(map(spell, values)) for name, values in cell.tune.items()}
+    if not grids:
+        return ""
+    where = "within each reporting seed"
+    if not study.tune_per_seed:
+        where = f"over {study.tune_seeds} seeds of their own"
+    fields = _listed([f"{name} from {{{values}}}" for name, values in grids.items()])
+    return (
+        f" Every cell's {fields} was chosen by its mean validation score {where}; the reporting "
+        "seeds were then trained afresh and the test split was evaluated once."
+    )
+
+
+def _settings(study: Study) -> str:
+    """What was set beside the factors: every field that is not at the experiment's default."""
+    config, default = study.config, study.experiment.config
+    free = {*study.vary, *study.tune}
+    said = [
+        f"{name} {text}"
+        for name, text in describe(config).items()
+        if name not in free and spell(get(default, name)) != text
+    ]
+    every = len(leaves(type(config)))
+    changed = f"Settings beside the defaults: {_listed(said)}." if said else ""
+    return f"{changed} All {every} fields of every replica are in results.csv.".strip()
+
+
+def _listed(items: Sequence[str]) -> str:
+    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)

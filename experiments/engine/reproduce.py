@@ -1,0 +1,206 @@
+"""`reproduce`: trains a recorded study again and says of every replica whether it is the same."""
+
+import csv
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments.engine.control import Saving
+from experiments.engine.errors import UsageError
+from experiments.engine.log import finished, read_lines
+from experiments.engine.parameters import read_parameters
+from experiments.engine.record import differences, make_record, told
+from experiments.engine.reopen import Reopened
+from experiments.engine.run import train_study
+from experiments.engine.sealed import read_json, write_json
+from experiments.engine.study import Part, Study, label, reporting_pairs, tuning_jobs
+
+Line = Mapping[str, Any]
+DIGEST = "parameters_sha256"
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One replica trained again.
+
+    Attributes:
+        replica: which one, for people.
+        verdict: identical, close (within the tolerance), different or lost (not recorded).
+        text: how far it is off, or why nothing can be said.
+    """
+
+    replica: str
+    verdict: str
+    text: str = ""
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether it counts as reproduced."""
+        return self.verdict in ("identical", "close")
+
+    def __str__(self) -> str:
+        return f"{self.replica}: {self.verdict}" + (f" ({self.text})" if self.text else "")
+
+
+def reproduce(
+    recorded: Reopened,
+    *,
+    cells: Sequence[int] = (),
+    seeds: Sequence[int] = (),
+    out: str | pathlib.Path | None = None,
+    manual_dir: str | None = None,
+    tolerance: float = 0.0,
+    saving: Saving = Saving(),
+    echo: Callable[[str], None] = print,
+) -> list[Finding]:
+    """Trains a recorded study, or part of it, under its recorded plan into a fresh folder.
+
+    Args:
+        recorded: the study and its folder.
+        cells, seeds: which replicas, by index of the cell and by seed; all where empty.
+        out: the fresh folder; by default `<folder>-reproduced`.
+        tolerance: largest difference in parameters and metrics that still counts.
+        echo: called with each line of the account.
+
+    Returns:
+        A finding for every replica, tuning ones first; also in `reproduction.json` of the folder.
+
+    Raises:
+        UsageError: there is nothing of the kind to reproduce.
+    """
+    study = _part(recorded.study, cells, seeds)
+    differ = environment(recorded.folder)
+    if differ is None:
+        echo("warning: record.json cannot be read: whether the environment differs is not known")
+    for line in told(differ or {}):
+        echo(f"differs: {line}")
+    folder = pathlib.Path(out).expanduser() if out else _fresh(recorded.folder)
+    echo(f"training again into {folder}")
+    programs = recorded.contents["programs"]
+    outcome = train_study(
+        study, folder, manual_dir=manual_dir, saving=saving, recorded=programs, echo=echo
+    )
+    findings = compare(study, (recorded.folder, folder), outcome.lines, tolerance)
+    write_json(folder / "reproduction.json", {
+        "of": str(recorded.folder), "tolerance": tolerance, "differs": differ,
+        "replicas": [dataclasses.asdict(finding) for finding in findings],
+    })  # fmt: skip
+    return findings
+
+
+def environment(folder: pathlib.Path) -> dict[str, list[Any]] | None:
+    """Where the environment here differs from the recorded one; None if that cannot be read."""
+    try:
+        return differences(read_json(folder / "record.json"), make_record([]))
+    except (OSError, ValueError):
+        return None
+
+
+def _part(study: Study, cells: Sequence[int], seeds: Sequence[int]) -> Study:
+    pairs = reporting_pairs(study)
+    known = {"--cells": sorted({c for c, _ in pairs}), "--seeds": sorted({s for _, s in pairs})}
+    for flag, wanted in (("--cells", cells), ("--seeds", seeds)):
+        if strange := [number for number in wanted if number not in known[flag]]:
+            first, last = known[flag][0], known[flag][-1]
+            raise UsageError(f"{flag} {strange[0]}: the study has {first} to {last}")
+    part = Part(tuple(cells) or study.part.cells, tuple(seeds) or study.part.seeds)
+    return dataclasses.replace(study, part=part)
+
+
+def _fresh(folder: pathlib.Path) -> pathlib.Path:
+    """The first folder of that name that is not there, or that was left unfinished."""
+    number, path = 1, folder.with_name(f"{folder.name}-reproduced")
+    while path.exists() and (path / "reproduction.json").exists():
+        number += 1
+        path = folder.with_name(f"{folder.name}-reproduced-{number}")
+    return path
+
+
+def compare(
+    study: Study,
+    folders: tuple[pathlib.Path, pathlib.Path],
+    again: Mapping[tuple[Any, ...], Line],
+    tolerance: float,
+) -> list[Finding]:
+    """Every replica of a study: as recorded in the first folder against `again`, of the second."""
+    before, rows = finished(read_lines(folders[0])), _digests_in_table(folders[0])
+    findings = [
+        _compare(_name(study, job.key), before.get(job.key), again[job.key], None, tolerance)
+        for job in tuning_jobs(study)
+    ]
+    for cell, seed in reporting_pairs(study):
+        old, new = (_report_line(lines, cell, seed) for lines in (before, again))
+        name = _name(study, ("report", cell, (), seed))
+        if old is not None and rows.get((cell, seed), old[DIGEST]) != old[DIGEST]:
+            text = "results.csv records another digest than metrics.jsonl"
+            findings.append(Finding(name, "different", text))
+            continue
+        off = None
+        if old is not None and new is not None and old[DIGEST] != new[DIGEST]:
+            off = [read_parameters(folder, cell, seed) for folder in folders]
+        findings.append(_compare(name, old, new, off, tolerance))
+    return findings
+
+
+def _name(study: Study, key: tuple[Any, ...]) -> str:
+    phase, cell, tuned, seed = key
+    values = " ".join(f"{name}={text}" for name, text in tuned)
+    kind = f"tuning {values}, " if phase == "tune" else ""
+    return f"{kind}cell {cell} ({label(study, cell)}), seed {seed}"
+
+
+def _report_line(lines: Mapping[tuple[Any, ...], Line], cell: int, seed: int) -> Line | None:
+    found = [line for (p, c, _, s), line in lines.items() if (p, c, s) == ("report", cell, seed)]
+    return found[0] if found else None
+
+
+def _digests_in_table(folder: pathlib.Path) -> dict[tuple[int, int], str]:
+    try:
+        with (folder / "results.csv").open(newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        return {(int(row["cell"]), int(row["seed"])): row[DIGEST] for row in rows}
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+def _compare(
+    name: str, old: Line | None, new: Line | None, parameters: list[Any] | None, tolerance: float
+) -> Finding:
+    if old is None or new is None:
+        return Finding(name, "lost", "its line in metrics.jsonl is missing or damaged")
+    parts, largest = [], 0.0
+    if parameters is not None:
+        largest, text = _parameter_difference(*parameters)
+        parts.append(text)
+    for field in sorted({*old, *new} - {DIGEST}):
+        a, b = old.get(field), new.get(field)
+        if a != b:
+            far = abs(a - b) if isinstance(a, float) and isinstance(b, float) else np.inf
+            largest = max(largest, far)
+            parts.append(f"{field} {_short(a)}, now {_short(b)}")
+    if not parts:
+        return Finding(name, "identical")
+    verdict = "close" if largest <= tolerance else "different"
+    return Finding(name, verdict, "; ".join(parts[:4]))
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 24 else f"{text[:21]}..."
+
+
+def _parameter_difference(old: Any, new: Any) -> tuple[float, str]:
+    """The largest difference of two sets of parameters, and where it is."""
+    if old is None or new is None or {k: v.shape for k, v in old.items()} != {
+        k: v.shape for k, v in new.items()
+    }:  # fmt: skip
+        return np.inf, "other parameters; the recorded ones cannot be read or have other shapes"
+    far = {
+        name: float(np.max(np.abs(old[name].astype(np.float64) - new[name]), initial=0.0))
+        for name in old
+    }
+    where = max(far, key=lambda name: far[name])
+    return far[where], f"parameters off by up to {far[where]:.2g} ({where})"
