@@ -7,6 +7,7 @@ flipped bits back without noticing. One that fails its digest is passed over for
 
 import hashlib
 import json
+import logging
 import pathlib
 import shutil
 from collections.abc import Callable, Mapping
@@ -17,6 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.engine.errors import AblaxError
+
+SPARE_BYTES = 1_000_000
+"""What a save may take beside the arrays, and the lines that follow it."""
 
 Tree = Any
 Description = dict[str, Any]
@@ -47,10 +51,10 @@ class Checkpoints:
         Raises:
             AblaxError: the save before this one failed: the disk is full, for example.
         """
-        from orbax.checkpoint import v1 as ocp
-
+        ocp = _orbax()
         self.wait()
         arrays = _arrays(tree)
+        self._refuse_full_disk(sum(array.nbytes for array in arrays.values()))
         sealed = _seal({**description, "arrays": [_facts(a) for a in arrays.values()]})
         number = max((int(path.name) for path in self._paths()), default=0) + 1
         try:
@@ -58,6 +62,12 @@ class Checkpoints:
             self._pending = ocp.save_async(str(path), arrays, custom_metadata=sealed)
         except Exception as error:
             raise _failed(error) from error
+
+    def _refuse_full_disk(self, size: int) -> None:
+        """Leaves a full disk alone: Orbax would stumble in several threads at once."""
+        free = shutil.disk_usage(self._folder.parent).free
+        if free < size + SPARE_BYTES:
+            raise _failed(OSError(f"{size / 1e6:.1f} MB to write, {free / 1e6:.1f} MB free"))
 
     def wait(self) -> None:
         """Waits until what was begun is on the disk, then drops what is older than the last few.
@@ -80,8 +90,7 @@ class Checkpoints:
         Args:
             like: a tree of shapes.
         """
-        from orbax.checkpoint import v1 as ocp
-
+        ocp = _orbax()
         wanted = {
             f"{i:05d}": np.empty(shape.shape, shape.dtype)
             for i, shape in enumerate(map(_stored, jax.tree.leaves(like)))
@@ -116,6 +125,14 @@ class Checkpoints:
         return [path for path in self._folder.iterdir() if path.name.isdecimal()]
 
 
+def _orbax() -> Any:
+    """Orbax, imported where a checkpoint is made or read, and told that we speak of its errors."""
+    from orbax.checkpoint import v1
+
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    return v1
+
+
 def _failed(error: Exception) -> AblaxError:
     reason = str(error).strip().split("\n")[0][:200]
     return AblaxError(
@@ -125,9 +142,8 @@ def _failed(error: Exception) -> AblaxError:
 
 
 def _description(path: pathlib.Path) -> Description | None:
-    from orbax.checkpoint import v1 as ocp
-
     try:
+        ocp = _orbax()
         sealed: Any = ocp.metadata(str(path)).custom_metadata
         text = sealed["text"]
         return json.loads(text) if sealed["sha256"] == _digest(text) else None

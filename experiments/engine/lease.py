@@ -48,7 +48,7 @@ def _take(path: pathlib.Path, mine: dict[str, object]) -> None:
         fresh.write_text(json.dumps(mine))
     except OSError as error:
         raise UsageError(
-            f"{path.parent} cannot be written: {error.strerror}; choose another --out"
+            f"{path.parent} cannot be written: {error.strerror}; mend that, or choose another --out"
         ) from None
     try:
         with _alone(path.parent):

@@ -96,12 +96,20 @@ ENVIRONMENT = ("python", "packages", "device", "xla_flags", "jax_config", "sourc
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Where two records' environments differ: `packages.jax` -> [old, new]."""
+    """Where two records' environments differ: `packages.jax` -> [old, new].
+
+    Of source files only those count that both have: a verb imports what it needs, and a file that
+    begins to need another one is itself changed.
+    """
     before, after = ({name: record.get(name) for name in ENVIRONMENT} for record in (old, new))
     flat = [dict(_flat(record)) for record in (before, after)]
     names = sorted(flat[0].keys() | flat[1].keys())
     pairs = {name: [each.get(name) for each in flat] for name in names}
-    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    return {
+        name: pair
+        for name, pair in pairs.items()
+        if pair[0] != pair[1] and not (name.startswith("sources.") and None in pair)
+    }
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
