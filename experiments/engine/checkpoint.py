@@ -1,12 +1,15 @@
 """Checkpoints of the lane group in training, by Orbax: asynchronous, atomic, verified when read.
 
-A checkpoint is a numbered folder below `checkpoints/` with the group's arrays and a description:
-which replicas they are of, where in the training, and a digest of every array, because Orbax reads
-flipped bits back without noticing. One that fails its digest is passed over for the one before.
+A checkpoint is a numbered folder below `checkpoints/` that Orbax writes, and beside it a sealed
+description: which replicas it is of, where in the training, and the digest of every array and of
+every file. Orbax reads flipped bits back without noticing, and stumbles over files cut short; so
+files are checked before it opens them, and arrays after. What fails is passed over for the
+checkpoint before. A folder without its description was never finished.
 """
 
+import concurrent.futures
+import contextlib
 import hashlib
-import json
 import logging
 import pathlib
 import shutil
@@ -18,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.engine.errors import AblaxError
+from experiments.engine.sealed import read_json, write_json
 
 SPARE_BYTES = 1_000_000
 """What a save may take beside the arrays, and the lines that follow it."""
@@ -32,36 +36,36 @@ class Checkpoints:
     def __init__(self, folder: pathlib.Path, keep: int, warn: Callable[[str], None]) -> None:
         self._folder = (folder / "checkpoints").resolve()
         self._keep, self._warn = keep, warn
-        self._pending: Any = None
+        self._pool = concurrent.futures.ThreadPoolExecutor(1)
+        self._pending: concurrent.futures.Future[None] | None = None
 
     def described(self) -> list[tuple[pathlib.Path, Description]]:
-        """The checkpoints whose description can be read, the newest first."""
+        """The finished checkpoints whose description can be read, the newest first."""
         found = []
-        for path in sorted(self._paths(), reverse=True):
-            description = _description(path)
-            if description is None:
-                self._warn(f"warning: {path} is damaged: passed over")
-            else:
-                found.append((path, description))
+        for path in reversed(self._finished()):
+            try:
+                found.append((path, read_json(_beside(path))))
+            except (OSError, ValueError):
+                self._warn(f"warning: {path} is damaged (its description): passed over")
         return found
 
     def save(self, tree: Tree, description: Mapping[str, Any]) -> None:
         """Begins to save arrays on the device or the host; waits for the save before it.
 
         Raises:
-            AblaxError: the save before this one failed: the disk is full, for example.
+            AblaxError: the disk is full, or the save before this one failed.
         """
-        ocp = _orbax()
         self.wait()
         arrays = _arrays(tree)
         self._refuse_full_disk(sum(array.nbytes for array in arrays.values()))
-        sealed = _seal({**description, "arrays": [_facts(a) for a in arrays.values()]})
-        number = max((int(path.name) for path in self._paths()), default=0) + 1
+        facts = {name: _facts(array) for name, array in arrays.items()}
+        path = self._folder / f"{max(map(_number, self._all()), default=0) + 1:06d}"
         try:
-            path = self._folder / f"{number:06d}"
-            self._pending = ocp.save_async(str(path), arrays, custom_metadata=sealed)
+            response = _orbax().save_async(str(path), arrays)
         except Exception as error:
             raise _failed(error) from error
+        described = {**description, "arrays": facts}
+        self._pending = self._pool.submit(_finish, response, path, described)
 
     def _refuse_full_disk(self, size: int) -> None:
         """Leaves a full disk alone: Orbax would stumble in several threads at once."""
@@ -81,8 +85,11 @@ class Checkpoints:
                 pending.result()
         except Exception as error:
             raise _failed(error) from error
-        for path in sorted(self._paths())[: -self._keep]:
-            shutil.rmtree(path, ignore_errors=True)
+        kept = self._finished()[-self._keep :]
+        for path in self._all():
+            if path not in kept:
+                _beside(path).unlink(missing_ok=True)
+                shutil.rmtree(path, ignore_errors=True)
 
     def load(self, path: pathlib.Path, description: Description, like: Tree) -> Tree | None:
         """The arrays of a checkpoint as a tree of host arrays; None, and a warning, if damaged.
@@ -90,25 +97,25 @@ class Checkpoints:
         Args:
             like: a tree of shapes.
         """
-        ocp = _orbax()
-        wanted = {
-            f"{i:05d}": np.empty(shape.shape, shape.dtype)
-            for i, shape in enumerate(map(_stored, jax.tree.leaves(like)))
-            if shape.size
-        }
-        try:
-            shapes = [(facts["dtype"], facts["shape"]) for facts in description["arrays"]]
-            if shapes != [(str(a.dtype), list(a.shape)) for a in wanted.values()]:
-                self._warn(f"warning: {path} was written by other code: passed over")
-                return None
-            arrays = ocp.load(str(path), wanted)
-        except Exception as error:  # whatever a damaged file makes the readers stumble over
-            self._warn(f"warning: {path} cannot be read ({type(error).__name__}): passed over")
-            return None
-        if [_facts(arrays[name]) for name in wanted] != description["arrays"]:
-            self._warn(f"warning: {path} is damaged (a digest differs): passed over")
-            return None
-        return _tree(arrays, like)
+        stored = {_name(i): _stored(leaf) for i, leaf in enumerate(jax.tree.leaves(like))}
+        wanted = {n: np.empty(s.shape, s.dtype) for n, s in stored.items() if s.size}
+        expected = {name: (str(array.dtype), list(array.shape)) for name, array in wanted.items()}
+        facts = description["arrays"]
+        problem = ""
+        if {n: (f["dtype"], f["shape"]) for n, f in facts.items()} != expected:
+            problem = "was written by other code"
+        elif _digests(path) != description["files"]:
+            problem = "is damaged"
+        if not problem:
+            try:
+                arrays = _orbax().load(str(path), wanted)
+                if {name: _facts(arrays[name]) for name in wanted} == facts:
+                    return _tree(arrays, like)
+                problem = "is damaged (an array's digest differs)"
+            except Exception as error:  # another version's format, for example
+                problem = f"cannot be read ({type(error).__name__})"
+        self._warn(f"warning: {path} {problem}: passed over")
+        return None
 
     def clear(self) -> None:
         """Removes all checkpoints: their group is done.
@@ -119,10 +126,24 @@ class Checkpoints:
         self.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _paths(self) -> list[pathlib.Path]:
+    def _all(self) -> list[pathlib.Path]:
+        """Every folder with a number, finished or not, in order."""
         if not self._folder.is_dir():
             return []
-        return [path for path in self._folder.iterdir() if path.name.isdecimal()]
+        named = [path for path in self._folder.iterdir() if path.name[:6].isdecimal()]
+        return sorted({path.with_name(path.name[:6]) for path in named})
+
+    def _finished(self) -> list[pathlib.Path]:
+        return [path for path in self._all() if _beside(path).exists()]
+
+
+def _number(path: pathlib.Path) -> int:
+    return int(path.name)
+
+
+def _beside(path: pathlib.Path) -> pathlib.Path:
+    """The description of a checkpoint."""
+    return path.with_name(path.name + ".json")
 
 
 def _orbax() -> Any:
@@ -133,6 +154,22 @@ def _orbax() -> Any:
     return v1
 
 
+def _finish(response: Any, path: pathlib.Path, description: Description) -> None:
+    """Waits for Orbax, then writes the description: from here on the checkpoint exists."""
+    response.result()
+    write_json(_beside(path), {**description, "files": _digests(path)})
+
+
+def _digests(path: pathlib.Path) -> dict[str, str]:
+    """The sha256 of every file below a folder."""
+    found = {}
+    for file in sorted(path.rglob("*")):
+        with contextlib.suppress(OSError):
+            if file.is_file():
+                found[str(file.relative_to(path))] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return found
+
+
 def _failed(error: Exception) -> AblaxError:
     reason = str(error).strip().split("\n")[0][:200]
     return AblaxError(
@@ -141,59 +178,39 @@ def _failed(error: Exception) -> AblaxError:
     )
 
 
-def _description(path: pathlib.Path) -> Description | None:
-    try:
-        ocp = _orbax()
-        sealed: Any = ocp.metadata(str(path)).custom_metadata
-        text = sealed["text"]
-        return json.loads(text) if sealed["sha256"] == _digest(text) else None
-    except Exception:  # whatever a damaged file makes the reader stumble over
-        return None
-
-
-def _seal(description: Description) -> dict[str, Any]:
-    text = json.dumps(description, allow_nan=False)
-    return {"text": text, "sha256": _digest(text)}
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def _facts(array: np.ndarray) -> dict[str, Any]:
     bits = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     digest = hashlib.sha256(bits.data).hexdigest()
     return {"dtype": str(array.dtype), "shape": list(array.shape), "sha256": digest}
 
 
+def _name(number: int) -> str:
+    return f"{number:05d}"
+
+
 def _is_key(leaf: Any) -> bool:
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _stored(leaf: Any) -> Any:
+    """The shape a leaf has in a checkpoint: random keys are stored as their bits."""
+    return jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
 
 
 def _arrays(tree: Tree) -> dict[str, np.ndarray]:
     """The leaves as host arrays of their own (training goes on in the device's memory).
 
-    Random keys are stored as their bits; Orbax takes no arrays without elements.
+    Orbax takes no arrays without elements; they need no bytes either.
     """
-    leaves = enumerate(jax.tree.leaves(tree))
-    named = {f"{i:05d}": jax.random.key_data(x) if _is_key(x) else x for i, x in leaves}
-    return {name: np.array(leaf) for name, leaf in named.items() if leaf.size}
-
-
-def _stored(leaf: Any) -> Any:
-    """The shape a leaf has in a checkpoint."""
-    return jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
+    named = {_name(i): leaf for i, leaf in enumerate(jax.tree.leaves(tree)) if leaf.size}
+    return {n: np.array(jax.random.key_data(x) if _is_key(x) else x) for n, x in named.items()}
 
 
 def _tree(arrays: Mapping[str, np.ndarray], like: Tree) -> Tree:
     leaves, structure = jax.tree.flatten(like)
-    stored = [_stored(leaf) for leaf in leaves]
-    whole = [
-        arrays[f"{i:05d}"] if shape.size else np.empty(shape.shape, shape.dtype)
-        for i, shape in enumerate(stored)
-    ]
-    keyed = [
-        jax.random.wrap_key_data(jnp.asarray(array)) if _is_key(leaf) else array
-        for leaf, array in zip(leaves, whole, strict=True)
-    ]
-    return jax.tree.unflatten(structure, keyed)
+    whole = []
+    for number, leaf in enumerate(leaves):
+        shape = _stored(leaf)
+        array = arrays[_name(number)] if shape.size else np.empty(shape.shape, shape.dtype)
+        whole.append(jax.random.wrap_key_data(jnp.asarray(array)) if _is_key(leaf) else array)
+    return jax.tree.unflatten(structure, whole)

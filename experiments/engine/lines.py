@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from experiments.engine.experiment import Tree
-from experiments.engine.parameters import digest_of, named_arrays
+from experiments.engine.parameters import DIGEST, digest_of, named_arrays
 from experiments.engine.selection import RUNNING, Best
 from experiments.engine.study import Job
 
@@ -58,10 +58,10 @@ def number(value: Any) -> float | None:
 
 def evaluation_lines(jobs: Sequence[Job], found: Evaluation) -> list[dict[str, Any]]:
     """Training metrics averaged over the epoch's steps, validation metrics; then diagnoses."""
+    step = found.epoch * found.steps
 
     def line(lane: Tree) -> dict[str, Any] | None:
-        sums, scores, diverged, stopped = lane
-        step = found.epoch * found.steps
+        sums, scores, diverged, stopped, _ = lane
         if RUNNING != stopped < step:
             return None
         means = {f"train_{name}": number(float(v) / found.steps) for name, v in sums.items()}
@@ -69,22 +69,28 @@ def evaluation_lines(jobs: Sequence[Job], found: Evaluation) -> list[dict[str, A
         fate = {"diverged": bool(diverged != RUNNING)}
         return {"epoch": found.epoch, "step": step, **fate, **means, **values}
 
-    lines = per_lane(jobs, (found.sums, found.scores, found.diverged, found.stopped), line)
-    if found.diagnosis is not None:
-        lines += diagnosis_lines(jobs, found.epoch, found.diagnosis)
-    return lines
+    def diagnosed(lane: Tree) -> dict[str, Any] | None:
+        *_, stopped, diagnosis = lane
+        if diagnosis is None or RUNNING != stopped < step:
+            return None
+        return diagnosis_line(found.epoch, diagnosis)
+
+    lanes = (found.sums, found.scores, found.diverged, found.stopped, found.diagnosis)
+    return per_lane(jobs, lanes, line) + per_lane(jobs, lanes, diagnosed)
 
 
-def diagnosis_lines(jobs: Sequence[Job], epoch: int, quantities: Tree) -> list[dict[str, Any]]:
+def diagnosis_line(epoch: int, quantities: Tree) -> dict[str, Any]:
     """Per layer quantities of one batch, before any step (epoch 0) or after an epoch."""
-    return per_lane(
-        jobs, quantities,
-        lambda lane: {"epoch": epoch, "diagnosis": jax.tree.map(number, lane)},
-    )  # fmt: skip
+    return {"epoch": epoch, "diagnosis": jax.tree.map(number, quantities)}
 
 
 def final_lines(
-    jobs: Sequence[Job], state: Any, scores: Mapping[str, Tree], correct: Any, kept: Tree
+    jobs: Sequence[Job],
+    state: Any,
+    scores: Mapping[str, Tree],
+    correct: Any,
+    kept: Tree,
+    count: Callable[[int], int],
 ) -> list[dict[str, Any]]:
     """The last line of each replica: its fate, its exact metrics, which examples were right, and
     the digest of its parameters.
@@ -93,6 +99,7 @@ def final_lines(
         scores: split -> metrics.
         correct: bool per test example, or None.
         kept: the parameters that were evaluated, or None.
+        count: how many lines a replica that trained for so many steps has beside this one.
     """
     best = state.best
     if isinstance(best, Best):
@@ -112,8 +119,9 @@ def final_lines(
             for name, value in metrics.items()
         }
         packed = {} if correct is None else {"test_correct": pack_bits(correct)}
-        digest = {} if kept is None else {"parameters_sha256": digest_of(named_arrays(kept))}
-        return {"final": True, "step": int(step), **fate, **values, **packed, **digest}
+        digest = {} if kept is None else {DIGEST: digest_of(named_arrays(kept))}
+        known = {"final": True, "lines": count(int(step)), "step": int(step)}
+        return {**known, **fate, **values, **packed, **digest}
 
     return per_lane(jobs, (state.step, state.diverged, best, scores, correct, kept), line)
 

@@ -1,5 +1,6 @@
 """`metrics.jsonl`: append-only, one sealed line per replica and evaluation, a final one each."""
 
+import collections
 import os
 import pathlib
 from collections.abc import Collection, Iterable, Mapping
@@ -74,5 +75,11 @@ def line_key(line: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def finished(lines: Iterable[Mapping[str, Any]]) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """The final line of every replica that has one."""
-    return {line_key(line): dict(line) for line in lines if line.get("final")}
+    """The final line of every replica whose lines are all there, as that line counts them."""
+    counts, finals = collections.Counter[tuple[Any, ...]](), {}
+    for line in lines:
+        if line.get("final"):
+            finals[line_key(line)] = dict(line)
+        else:
+            counts[line_key(line)] += 1
+    return {key: line for key, line in finals.items() if counts[key] == line["lines"]}

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -13,6 +13,8 @@ from experiments.engine.sealed import write_bytes
 from experiments.engine.study import Job
 
 Tree = Any
+DIGEST = "parameters_sha256"
+"""What a final line calls the digest of its replica's parameters."""
 
 
 def named_arrays(tree: Tree) -> dict[str, np.ndarray]:
@@ -46,10 +48,32 @@ def write_parameters(folder: pathlib.Path, job: Job, kept: Any) -> None:
     write_bytes(path, buffer.getvalue())
 
 
+def damage_told(folder: pathlib.Path, lines: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A warning if final parameters are damaged or missing, going by the final lines' digests.
+
+    A folder without any (`parameters/` was removed to save room) is no damage.
+    """
+    if not (folder / "parameters").is_dir():
+        return []
+    lost = []
+    for line in lines:
+        if line["phase"] == "report":
+            kept = read_parameters(folder, line["cell"], line["seed"])
+            if kept is None or digest_of(kept) != line[DIGEST]:
+                lost.append(f"cell {line['cell']} seed {line['seed']}")
+    if not lost:
+        return []
+    return [
+        f"warning: the final parameters of {len(lost)} replicas are damaged or missing (first: "
+        f"{lost[0]}); their results stand, and `reproduce {folder}` trains them again"
+    ]
+
+
 def read_parameters(folder: pathlib.Path, cell: int, seed: int) -> dict[str, np.ndarray] | None:
     """The final parameters of a replica by their path; None where they cannot be read."""
     try:
-        with np.load(parameters_path(folder, cell, seed), allow_pickle=False) as file:
+        content = io.BytesIO(parameters_path(folder, cell, seed).read_bytes())
+        with np.load(content, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except Exception:  # whatever a damaged archive makes the readers stumble over
         return None

@@ -11,7 +11,7 @@ import numpy as np
 from experiments.engine.control import Saving
 from experiments.engine.errors import UsageError
 from experiments.engine.log import finished, read_lines
-from experiments.engine.parameters import read_parameters
+from experiments.engine.parameters import DIGEST, read_parameters
 from experiments.engine.record import differences, make_record, told
 from experiments.engine.reopen import Reopened
 from experiments.engine.run import train_study
@@ -19,7 +19,6 @@ from experiments.engine.sealed import read_json, write_json
 from experiments.engine.study import Part, Study, label, reporting_pairs, tuning_jobs
 
 Line = Mapping[str, Any]
-DIGEST = "parameters_sha256"
 
 
 @dataclasses.dataclass(frozen=True)

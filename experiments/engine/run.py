@@ -17,6 +17,7 @@ from experiments.engine.experiment import Experiment
 from experiments.engine.folder import claim_folder, folder_of, make_folder, write_study
 from experiments.engine.lease import lease
 from experiments.engine.log import Log, damaged_lines, finished, read_lines
+from experiments.engine.parameters import damage_told
 from experiments.engine.plan import Override
 from experiments.engine.preview import program_table
 from experiments.engine.progress import Meter
@@ -203,6 +204,8 @@ def _train(
         if count := damaged_lines(folder):
             echo(f"warning: {count} damaged lines of metrics.jsonl: their replicas train again")
         done = finished(read_lines(folder))
+        for text in damage_told(folder, done.values()):
+            echo(text)
         begun = begun_jobs(saved[0], [job for job in jobs if job.key not in done])
         log.keep({*done, *(job.key for job in begun)})
         missing = missing_replicas(study, done)

@@ -10,7 +10,7 @@ from experiments.engine.config import describe
 from experiments.engine.sealed import write_text
 from experiments.engine.study import Study, make_job
 
-HIDDEN_FIELDS = ("phase", "cell", "tuned", "seed", "final", "test_correct", "epoch")
+HIDDEN_FIELDS = ("phase", "cell", "tuned", "seed", "final", "lines", "test_correct")
 LINE_FIELDS = (*HIDDEN_FIELDS, "step", "status", "diverged_step", "kept_step", "parameters_sha256")
 """What a final line holds beside measured values; the hidden ones are no columns of their own."""
 

@@ -1,6 +1,7 @@
 """Training lane groups: the loop over epochs and calls, saved and recorded as it goes."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -14,7 +15,13 @@ from experiments.engine.config import split
 from experiments.engine.control import Control, Interrupted
 from experiments.engine.experiment import Data, Tree
 from experiments.engine.keys import Streams
-from experiments.engine.lines import Evaluation, diagnosis_lines, evaluation_lines, final_lines
+from experiments.engine.lines import (
+    Evaluation,
+    diagnosis_line,
+    evaluation_lines,
+    final_lines,
+    per_lane,
+)
 from experiments.engine.log import Log
 from experiments.engine.plan import Plan
 from experiments.engine.program import Program, place, stack
@@ -143,12 +150,21 @@ def train_group(
         if epoch + 1 < epochs:
             recorder.offer(Position(epoch + 1, 0), state, sums)
     recorder.flush()
+    count = functools.partial(_line_count, work.evaluate_every, epochs, program)
     if group.jobs[0].phase == "tune":
         scores = state.best.scores if isinstance(state.best, Best) else scores
-        return None, final_lines(group.jobs, state, {"validation": scores}, None, None)
+        return None, final_lines(group.jobs, state, {"validation": scores}, None, None, count)
     kept, (scores, correct) = program.finish(state, *lanes)
     kept = jax.device_get(kept)
-    return kept, final_lines(group.jobs, state, scores, correct, kept)
+    return kept, final_lines(group.jobs, state, scores, correct, kept, count)
+
+
+def _line_count(evaluate_every: int, epochs: int, program: Program, step: int) -> int:
+    """Lines of a replica that trained for `step` steps: evaluations, and as many diagnoses and
+    the one before the first step."""
+    ends = {*range(evaluate_every, epochs + 1, evaluate_every), epochs}
+    evaluations = sum(end * program.steps_per_epoch <= step for end in ends)
+    return 2 * evaluations + 1 if program.diagnose else evaluations
 
 
 def _begin(
@@ -173,7 +189,8 @@ def _begin(
     if program.diagnose:
         xs, _ = program.order(group.replica, group.data, np.int32(0))
         found = program.diagnose(state, group.replica, group.data, xs)
-        work.log.write(diagnosis_lines(group.jobs, 0, found))
+        line = functools.partial(diagnosis_line, 0)
+        work.log.write(per_lane(group.jobs, found, line))
     return Position(0, 0), state, None
 
 

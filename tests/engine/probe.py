@@ -46,12 +46,13 @@ SMALL = replace(
 
 
 def finals(outcome: Outcome) -> dict[tuple[Any, int], dict[str, Any]]:
-    """The final lines of the reporting replicas by (config, seed), without the cell's number."""
+    """The final lines of the reporting replicas by (config, seed), without what a study may
+    number or count in another way."""
     lines: dict[tuple[Any, int], dict[str, Any]] = {}
     for (phase, cell, tuned, seed), line in outcome.lines.items():
         if phase == "report":
             job = make_job(outcome.study, phase, cell, {}, seed)
-            lines[replace(job.config, dict(tuned)), seed] = without(line, "cell")
+            lines[replace(job.config, dict(tuned)), seed] = without(line, "cell", "lines")
     return lines
 
 

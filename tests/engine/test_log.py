@@ -27,7 +27,7 @@ def test_a_torn_last_line_is_left_out(tmp_path):
 
 def test_lines_of_others_are_dropped_and_those_kept_stay_whole(tmp_path):
     curve = [line(seed=seed, epoch=epoch) for epoch in (1, 2) for seed in range(3)]
-    finals = [line(seed=seed, final=True, status="finished") for seed in (0, 2)]
+    finals = [line(seed=seed, final=True, lines=2, status="finished") for seed in (0, 2)]
     with Log(tmp_path) as log:
         log.write([*curve, *finals])
     with (tmp_path / "metrics.jsonl").open("a") as stream:
@@ -50,7 +50,7 @@ def test_numbers_that_are_not_finite_never_reach_the_log(tmp_path):
 
 def test_lines_belong_to_jobs():
     job = make_job(STUDY, "tune", 3, {"noise": 0.5, "power": "quartic"}, 7)
-    written = json.loads(json.dumps(line("tune", 3, job.tuned, 7, final=True)))
+    written = json.loads(json.dumps(line("tune", 3, job.tuned, 7, final=True, lines=0)))
     assert line_key(written) == job.key
     assert finished([line(epoch=1), written]) == {job.key: written}
 

@@ -79,7 +79,7 @@ def test_a_replica_alone_with_copies_and_in_short_calls_changes_no_bit(base, tra
     assert_equal_where_shared(finals(base[0]), finals(alone), 1)
     curves = [
         [
-            without(line, "cell") for line in read_lines(outcome.folder)
+            without(line, "cell", "lines") for line in read_lines(outcome.folder)
             if "validation_loss" in line and line["cell"] == cell and line["seed"] == 2
         ]
         for outcome, cell in ((base[0], 3), (alone, 0))

@@ -16,12 +16,14 @@ def rows_of(path):
 
 def test_results_have_a_row_per_replica_with_its_config(tmp_path):
     lines = [
-        line("report", cell, (("noise", "0.5"),), seed, final=True, status="finished", step=10,
+        line("report", cell, (("noise", "0.5"),), seed, final=True, lines=0, status="finished", step=10,
              test_error=cell + seed / 10, test_correct="AA==")
         for cell in (3, 0) for seed in (1, 0)
     ]  # fmt: skip
     lines[0] |= {"status": "diverged", "diverged_step": 4, "test_error": None}
-    lines.append(line("tune", 0, (("noise", "0.5"),), 1_000_000, final=True, status="finished"))
+    lines.append(
+        line("tune", 0, (("noise", "0.5"),), 1_000_000, final=True, lines=0, status="finished")
+    )
     write_results(tmp_path, STUDY, finished(lines))
     rows = rows_of(tmp_path / "results.csv")
     assert [(row["cell"], row["seed"]) for row in rows] == [
@@ -40,7 +42,7 @@ def test_results_have_a_row_per_replica_with_its_config(tmp_path):
 
 def test_results_name_the_arm(tmp_path):
     study = make_study(TOY, arms={"plain": {}, "decayed": {"decay": 0.1}}, seeds=1)
-    done = finished(line(cell=cell, final=True, status="finished") for cell in (0, 1))
+    done = finished(line(cell=cell, final=True, lines=0, status="finished") for cell in (0, 1))
     write_results(tmp_path, study, done)
     rows = rows_of(tmp_path / "results.csv")
     assert [(row["arm"], row["decay"]) for row in rows] == [("plain", "none"), ("decayed", "0.1")]
