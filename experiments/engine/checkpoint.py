@@ -1,6 +1,6 @@
 """Checkpoints of the lane group in training, by Orbax: asynchronous, atomic, verified when read.
 
-A checkpoint is a numbered folder below `checkpoints/` that Orbax writes, and beside it a sealed
+A checkpoint is a numbered folder that Orbax writes, and beside it a sealed
 description: which replicas it is of, where in the training, and the digest of every array and of
 every file. Orbax reads flipped bits back without noticing, and stumbles over files cut short; so
 files are checked before it opens them, and arrays after. What fails is passed over for the
@@ -31,11 +31,16 @@ Description = dict[str, Any]
 
 
 class Checkpoints:
-    """The last few checkpoints of a study folder; at most one save is under way."""
+    """The last few checkpoints in a folder; at most one save is under way."""
 
-    def __init__(self, folder: pathlib.Path, keep: int, warn: Callable[[str], None]) -> None:
-        self._folder = (folder / "checkpoints").resolve()
-        self._keep, self._warn = keep, warn
+    def __init__(self, folder: pathlib.Path, keep: int | None, warn: Callable[[str], None]) -> None:
+        """Looks at a folder, which need not be there.
+
+        Args:
+            keep: how many are kept; None: all.
+            warn: called with a line where one is passed over.
+        """
+        self._folder, self._keep, self._warn = folder.resolve(), keep, warn
         self._pool = concurrent.futures.ThreadPoolExecutor(1)
         self._pending: concurrent.futures.Future[None] | None = None
 
@@ -85,7 +90,7 @@ class Checkpoints:
                 pending.result()
         except Exception as error:
             raise _failed(error) from error
-        kept = self._finished()[-self._keep :]
+        kept = self._finished()[-(self._keep or 0) :]
         for path in self._all():
             if path not in kept:
                 _beside(path).unlink(missing_ok=True)

@@ -24,11 +24,14 @@ class Saving:
         checkpoint_every: epochs between checkpoints (5), or time (60s, 10m, 1h).
         keep_checkpoints: how many of the last checkpoints are kept.
         time_limit: save and stop before this much time has gone by (90s, 30m, 2h); exit code 75.
+        extendable: keep the last training state of every replica (`states/`, about three times
+            its parameters), so that `resume DIR --epochs N` can add epochs.
     """
 
     checkpoint_every: Annotated[str, Shown("N|TIME")] = "60s"
     keep_checkpoints: int = 2
     time_limit: Annotated[str | None, Shown("TIME")] = None
+    extendable: bool = False
 
 
 class Interrupted(AblaxError):

@@ -44,12 +44,16 @@ def report(experiments: Entries, folders: list[str], argv: Sequence[str], usage:
 
 
 def resume(experiments: Entries, folders: list[str], argv: Sequence[str], usage: str) -> int:
-    """Goes on with a folder's study; with more seeds if asked."""
+    """Goes on with a folder's study; with more seeds or epochs if asked."""
+    from experiments.engine.extend import add_epochs
     from experiments.engine.options import Resume
     from experiments.engine.run import train_study
+    from experiments.engine.session import epochs_of
 
     asked = _read(Resume(), argv, usage)
     opened = _reopen(experiments, folders[0])
+    if asked.more.epochs not in (None, epochs_of(opened.study.config)):
+        opened = add_epochs(opened, asked.more.epochs, asked.more.manual_dir)
     study = dataclasses.replace(opened.study, seeds=asked.more.seeds or opened.study.seeds)
     given: dict[str, Any] = {"manual_dir": asked.more.manual_dir, "saving": asked.saving}
     with memory_told():

@@ -42,6 +42,11 @@ class Log:
         """Drops the lines of all other replicas, and lines that are torn or damaged."""
         self._rewrite([line for line in read_lines(self._path.parent) if line_key(line) in keys])
 
+    def drop_finals(self) -> None:
+        """Makes every replica an unfinished one."""
+        lines = read_lines(self._path.parent)
+        self._rewrite([line for line in lines if not line.get("final")])
+
     def _rewrite(self, lines: Iterable[Mapping[str, Any]]) -> None:
         text = "".join(seal_line(line) + "\n" for line in lines)
         if text.encode() == self._path.read_bytes():

@@ -161,10 +161,13 @@ class More:
 
     Attributes:
         seeds: replicates of every cell; by default as many as before. Only new ones are trained.
+        epochs: length of the training, for a study that kept its training states (--extendable)
+            and whose schedule does not depend on its length.
         manual_dir: folder of the publishers' data files (or ABLAX_MANUAL_DIR).
     """
 
     seeds: Count = None
+    epochs: Count = None
     manual_dir: Dir = None
 
 

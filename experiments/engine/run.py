@@ -25,7 +25,8 @@ from experiments.engine.record import begin_record, continue_record
 from experiments.engine.session import (
     Prepared,
     Session,
-    begun_jobs,
+    begun_groups,
+    epochs_of,
     possible_jobs,
     prepare_programs,
     train_jobs,
@@ -129,10 +130,15 @@ def train_study(
         if contents["programs"]:
             _check_data(folder, contents, prepared)
         else:
+            contents["extendable"] = saving.extendable
             begin(folder, study, contents, prepared, metrics)
         with control:
-            checkpoints = Checkpoints(folder, saving.keep_checkpoints, echo)
-            done = _train(folder, study, prepared, metrics[0], (checkpoints, control), echo, width)
+            saved = (
+                Checkpoints(folder / "checkpoints", saving.keep_checkpoints, echo),
+                Checkpoints(folder / "states", None, echo) if contents["extendable"] else None,
+                control,
+            )
+            done = _train(folder, study, prepared, metrics[0], saved, echo, width)
         _look(contents, study)
         write_study(folder, contents)
         write_results(folder, study, done)
@@ -194,7 +200,7 @@ def _train(
     study: Study,
     prepared: dict[Any, Prepared],
     metric: Metric,
-    saved: tuple[Checkpoints, Control],
+    saved: tuple[Checkpoints, Checkpoints | None, Control],
     echo: Callable[[str], None],
     width: int,
 ) -> dict[tuple[Any, ...], dict[str, Any]]:
@@ -206,8 +212,9 @@ def _train(
         done = finished(read_lines(folder))
         for text in damage_told(folder, done.values()):
             echo(text)
-        begun = begun_jobs(saved[0], [job for job in jobs if job.key not in done])
-        log.keep({*done, *(job.key for job in begun)})
+        todo = [job for job in jobs if job.key not in done]
+        begun = [job.key for group in begun_groups(saved[:2], todo) for job in group]
+        log.keep({*done, *begun})
         missing = missing_replicas(study, done)
         if not missing:
             echo("every replica was trained before: nothing to do")
@@ -243,9 +250,14 @@ def missing_replicas(study: Study, done: Collection[tuple[Any, ...]]) -> int:
 
 
 def _look(contents: dict[str, Any], study: Study) -> None:
-    """Notes that the results were looked at with this many seeds, before or now."""
+    """Notes that the results were looked at with this many seeds, before or now.
+
+    A look at a training that was made longer since says how many epochs it was.
+    """
     contents["margin"] = study.margin
     looks = contents["looks"]
-    if not looks or looks[-1]["seeds"] < study.seeds:
+    epochs = epochs_of(study.config)
+    seen = (looks[-1]["seeds"], looks[-1].get("epochs", epochs)) if looks else (0, epochs)
+    if seen[0] < study.seeds or seen[1] < epochs:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         contents["looks"] = [*looks, {"seeds": study.seeds, "time": stamp}]

@@ -39,6 +39,7 @@ from experiments.engine.train import (
     host_replica,
     list_key,
     make_group,
+    saved_states,
     train_group,
 )
 
@@ -243,14 +244,14 @@ def train_jobs(session: Session, jobs: Sequence[Job], phase: str) -> None:
         Interrupted: asked to stop; everything is saved.
     """
     todo = programs([job for job in jobs if job.key not in session.done])
-    order, begun = list(todo), begun_jobs(session.work.checkpoints, jobs)
+    order, holders = list(todo), (session.work.checkpoints, session.work.states)
     for index, static in enumerate(order):
         entry = session.prepared[static]
         program, splits = session.program(static).result()
         if index + 1 < len(order):
             session.program(order[index + 1])
-        mine = [job for job in begun if job in todo[static]]
-        chunks = cut(todo[static], entry.plan.layout.lanes, mine)
+        begun = begun_groups(holders, todo[static])
+        chunks = cut(todo[static], entry.plan.layout.lanes, begun)
         for number, chunk in enumerate(chunks):
             session.work.stop_if_asked()
             group = make_group(session.study, entry.dataset, splits, entry.plan, chunk)
@@ -258,13 +259,14 @@ def train_jobs(session: Session, jobs: Sequence[Job], phase: str) -> None:
             _train(session, entry, program, group, text)
 
 
-def begun_jobs(checkpoints: Checkpoints, jobs: Sequence[Job]) -> list[Job]:
-    """The replicas of the newest checkpoint, in its order; none unless `jobs` holds them all."""
-    by_key = {json.dumps(list_key(job)): job for job in jobs}
-    for _, description in checkpoints.described():
-        found = [by_key.get(json.dumps(key)) for key in description["jobs"]]
-        return [job for job in found if job is not None] if None not in found else []
-    return []
+def begun_groups(holders: Sequence[Checkpoints | None], jobs: Sequence[Job]) -> list[list[Job]]:
+    """The groups of all checkpoints, the furthest first; those whose replicas `jobs` all holds."""
+    by_key, groups = {json.dumps(list_key(job)): job for job in jobs}, []
+    for _, _, description in saved_states(holders):
+        keys = [json.dumps(key) for key in description["jobs"]]
+        if all(key in by_key for key in keys):
+            groups.append([by_key.pop(key) for key in keys])
+    return groups
 
 
 def _train(session: Session, entry: Prepared, program: Program, group: Group, text: str) -> None:

@@ -56,11 +56,13 @@ def host_arrays(study: Study, dataset: Dataset, job: Job) -> Tree:
     return study.experiment.prepare(job.config, dataset, Streams(job.seed, study.fix))
 
 
-def cut(jobs: Sequence[Job], lanes: int, begun: list[Job] | None = None) -> list[list[Job]]:
-    """Jobs in groups of at most `lanes`; those of a group already begun stay together, first."""
-    rest = [job for job in jobs if job not in (begun or [])]
-    chunks = [rest[start : start + lanes] for start in range(0, len(rest), lanes)]
-    return [begun, *chunks] if begun else chunks
+def cut(
+    jobs: Sequence[Job], lanes: int, begun: Sequence[Sequence[Job]] = ()
+) -> list[Sequence[Job]]:
+    """Jobs in groups of at most `lanes`; groups already begun stay together, first."""
+    taken = {job.key for group in begun for job in group}
+    rest = [job for job in jobs if job.key not in taken]
+    return [*begun, *(rest[start : start + lanes] for start in range(0, len(rest), lanes))]
 
 
 def make_group(
@@ -89,7 +91,9 @@ class Work:
         folder: the study folder.
         evaluate_every: epochs between evaluations.
         log, meter: where lines go, and where progress is shown.
-        checkpoints, control: where and when to save.
+        checkpoints: of the group in training.
+        states: the last states of groups that are done; None where they are not kept.
+        control: when to save.
     """
 
     folder: pathlib.Path
@@ -97,6 +101,7 @@ class Work:
     log: Log
     meter: Meter
     checkpoints: Checkpoints
+    states: Checkpoints | None
     control: Control
 
     def stop_if_asked(self) -> None:
@@ -150,6 +155,11 @@ def train_group(
         if epoch + 1 < epochs:
             recorder.offer(Position(epoch + 1, 0), state, sums)
     recorder.flush()
+    if work.states:
+        recorder.save(work.states, Position(epochs, 0), state, sums)
+        work.states.wait()
+    if scores is None:  # no epoch was left to train
+        state, (scores, *_) = program.validate(state, *lanes)
     count = functools.partial(_line_count, work.evaluate_every, epochs, program)
     if group.jobs[0].phase == "tune":
         scores = state.best.scores if isinstance(state.best, Best) else scores
@@ -172,11 +182,11 @@ def _begin(
 ) -> tuple[Position, Tree, Tree]:
     """Where a group's training goes on: its newest sound checkpoint, or its first step."""
     keys, rewound = [list_key(job) for job in group.jobs], False
-    for path, description in work.checkpoints.described():
+    for holder, path, description in saved_states((work.checkpoints, work.states)):
         if description["jobs"] != keys:
             continue
         rewound = True
-        loaded = work.checkpoints.load(path, description, program.carried)
+        loaded = holder.load(path, description, program.carried)
         if loaded is not None:
             position = Position(description["epoch"], description["start"])
             work.log.rewind({job.key for job in group.jobs}, position.epoch)
@@ -192,6 +202,14 @@ def _begin(
         line = functools.partial(diagnosis_line, 0)
         work.log.write(per_lane(group.jobs, found, line))
     return Position(0, 0), state, None
+
+
+def saved_states(
+    holders: Sequence[Checkpoints | None],
+) -> list[tuple[Checkpoints, pathlib.Path, dict[str, Any]]]:
+    """All checkpoints that can be described, the furthest training first."""
+    found = [(h, path, about) for h in holders if h for path, about in h.described()]
+    return sorted(found, key=lambda each: (-each[2]["epoch"], -each[2]["start"]))
 
 
 def list_key(job: Job) -> list[Any]:
@@ -222,6 +240,11 @@ class _Recorder:
             stopped = bool(np.all(mine != RUNNING))
         return stopped
 
+    def save(self, holder: Checkpoints, position: Position, state: Tree, sums: Tree) -> None:
+        """Begins a checkpoint of the group."""
+        jobs = [list_key(job) for job in self.group.jobs]
+        holder.save((state, sums), {"jobs": jobs, **position._asdict()})
+
     def offer(self, position: Position, state: Tree, sums: Tree) -> None:
         """Saves if a checkpoint is due, or if asked to stop.
 
@@ -233,8 +256,7 @@ class _Recorder:
         if not reason and not control.is_due(None if position.start else position.epoch):
             return
         self.flush()
-        jobs = [list_key(job) for job in self.group.jobs]
-        checkpoints.save((state, sums), {"jobs": jobs, **position._asdict()})
+        self.save(checkpoints, position, state, sums)
         control.saved()
         if reason:
             checkpoints.wait()

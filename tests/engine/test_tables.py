@@ -16,8 +16,8 @@ def rows_of(path):
 
 def test_results_have_a_row_per_replica_with_its_config(tmp_path):
     lines = [
-        line("report", cell, (("noise", "0.5"),), seed, final=True, lines=0, status="finished", step=10,
-             test_error=cell + seed / 10, test_correct="AA==")
+        line("report", cell, (("noise", "0.5"),), seed, final=True, lines=0,
+             status="finished", step=10, test_error=cell + seed / 10, test_correct="AA==")
         for cell in (3, 0) for seed in (1, 0)
     ]  # fmt: skip
     lines[0] |= {"status": "diverged", "diverged_step": 4, "test_error": None}
