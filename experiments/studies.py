@@ -96,7 +96,6 @@ STUDIES = {
         },
         tune={"learning_rate": RATES},
         config={"dataset": "digits", "epochs": "10", "batch_size": "50"},
-        seeds=5,
     ),
     "width": Declared(
         "mlp",

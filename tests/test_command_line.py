@@ -25,6 +25,7 @@ from experiments.engine.cli import main
 from experiments.engine.config import describe, fitted, leaves, takes
 from experiments.engine.errors import UsageError
 from experiments.engine.lease import lease
+from experiments.engine.sealed import write_json
 from experiments.studies import STUDIES
 from nets.activations import ACTIVATIONS, Activation, as_activation
 
@@ -365,7 +366,6 @@ def test_the_answer_is_on_stdout_and_progress_on_stderr(cli, finished):
     assert again.out.startswith("accuracy, 2 cells x 2 seeds")
     assert again.out.endswith(f"folder: {finished}\n")
     assert "every replica was trained before" in again.err
-    assert "replicas" in again.err and "lanes" in again.err
     assert max(map(len, again.out.replace(str(finished), "").splitlines())) <= 80
     assert (finished / "results.csv").read_bytes() == before
 
@@ -419,7 +419,7 @@ DAMAGED = {
     '{"experiment": "mlp"}': "study.json is damaged",
     "[1]": "study.json is damaged",
     "": "study.json is damaged",
-    '{"experiment": "other"}': "belongs to the experiment 'other'",
+    '{"experiment": "other"}': "study.json is damaged",
 }
 
 
@@ -427,6 +427,13 @@ DAMAGED = {
 def test_report_on_a_damaged_folder(cli, tmp_path, text):
     (tmp_path / "study.json").write_text(text)
     refused(cli("report ."), DAMAGED[text])
+
+
+def test_report_on_a_sealed_file_that_holds_no_study(cli, tmp_path):
+    write_json(tmp_path / "study.json", {"experiment": "other"})
+    refused(cli("report ."), "belongs to the experiment 'other'")
+    write_json(tmp_path / "study.json", {"experiment": "mlp"})
+    refused(cli("report ."), "study.json is damaged: KeyError")
 
 
 def test_report_on_a_folder_without_a_study(cli, tmp_path):

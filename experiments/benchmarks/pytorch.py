@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
@@ -35,12 +36,13 @@ def make_net(
         layers += [torch.nn.Linear(inputs, outputs), ACTIVATIONS[activation]()]
         if dropout:
             layers.append(torch.nn.Dropout(dropout))
-    return torch.nn.Sequential(*layers, torch.nn.Linear(*sizes[-2:]))
+    return torch.nn.Sequential(*layers, torch.nn.Linear(sizes[-2], sizes[-1]))
 
 
 def make_adam(net: torch.nn.Module, mode: str) -> torch.optim.Adam:
     """Adam in one of `MODES`."""
-    return torch.optim.Adam(net.parameters(), lr=LEARNING_RATE, **{mode: True})
+    flags: dict[str, Any] = {mode: True}
+    return torch.optim.Adam(net.parameters(), lr=LEARNING_RATE, **flags)
 
 
 def train_step(

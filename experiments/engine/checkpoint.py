@@ -9,6 +9,7 @@ checkpoint before. A folder without its description was never finished.
 
 import concurrent.futures
 import contextlib
+import functools
 import hashlib
 import logging
 import pathlib
@@ -38,9 +39,10 @@ class Checkpoints:
 
         Args:
             keep: how many are kept; None: all.
-            warn: called with a line where one is passed over.
+            warn: called with a line where one is passed over, once for each.
         """
-        self._folder, self._keep, self._warn = folder.resolve(), keep, warn
+        self._folder, self._keep = folder.resolve(), keep
+        self._warn = functools.cache(warn)
         self._pool = concurrent.futures.ThreadPoolExecutor(1)
         self._pending: concurrent.futures.Future[None] | None = None
 

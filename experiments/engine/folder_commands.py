@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from experiments.engine.cli import terminal_width
 from experiments.engine.commands import account, memory_told
-from experiments.engine.errors import AblaxError
+from experiments.engine.errors import AblaxError, UsageError
 
 if TYPE_CHECKING:
     from experiments import Entry
@@ -36,9 +36,8 @@ def _reopen(experiments: Entries, folder: str) -> "Reopened":
 
 def report(experiments: Entries, folders: list[str], argv: Sequence[str], usage: str) -> int:
     """The answer of a folder, from what is recorded there."""
-    from experiments.engine.options import Nothing
-
-    _read(Nothing(), argv, usage)
+    if argv:
+        raise UsageError(f"report takes one folder: {usage}")
     print(_reopen(experiments, folders[0]).report(terminal_width(), account))
     return 0
 
