@@ -33,14 +33,15 @@ class Checkpoints:
         self._folder = (folder / "checkpoints").resolve()
         self._keep, self._warn = keep, warn
         self._pending: Any = None
+        self._passed_over: set[pathlib.Path] = set()
 
     def described(self) -> list[tuple[pathlib.Path, Description]]:
         """The checkpoints whose description can be read, the newest first."""
         found = []
-        for path in sorted(self._paths(), reverse=True):
+        for path in reversed(self._paths()):
             description = _description(path)
             if description is None:
-                self._warn(f"warning: {path} is damaged: passed over")
+                self._pass_over(path, "is damaged")
             else:
                 found.append((path, description))
         return found
@@ -54,8 +55,9 @@ class Checkpoints:
         ocp = _orbax()
         self.wait()
         arrays = _arrays(tree)
-        self._refuse_full_disk(sum(array.nbytes for array in arrays.values()))
-        sealed = _seal({**description, "arrays": [_facts(a) for a in arrays.values()]})
+        self._refuse_doomed(sum(array.nbytes for array in arrays.values()))
+        facts = [_facts(array) for array in arrays.values()]
+        sealed = _seal({**description, "places": _places(tree), "arrays": facts})
         number = max((int(path.name) for path in self._paths()), default=0) + 1
         try:
             path = self._folder / f"{number:06d}"
@@ -63,11 +65,19 @@ class Checkpoints:
         except Exception as error:
             raise _failed(error) from error
 
-    def _refuse_full_disk(self, size: int) -> None:
-        """Leaves a full disk alone: Orbax would stumble in several threads at once."""
-        free = shutil.disk_usage(self._folder.parent).free
-        if free < size + SPARE_BYTES:
-            raise _failed(OSError(f"{size / 1e6:.1f} MB to write, {free / 1e6:.1f} MB free"))
+    def _refuse_doomed(self, size: int) -> None:
+        """Keeps from Orbax what cannot be written: it would stumble in several threads at once, and
+        the process would wait minutes for them at its end."""
+        try:
+            self._folder.mkdir(exist_ok=True)
+            probe = self._folder / "probe"
+            probe.write_bytes(b"x")
+            probe.unlink()
+            free = shutil.disk_usage(self._folder).free
+            if free < size + SPARE_BYTES:
+                raise OSError(f"{size / 1e6:.1f} MB to write, {free / 1e6:.1f} MB free")
+        except OSError as error:
+            raise _failed(error) from error
 
     def wait(self) -> None:
         """Waits until what was begun is on the disk, then drops what is older than the last few.
@@ -81,7 +91,7 @@ class Checkpoints:
                 pending.result()
         except Exception as error:
             raise _failed(error) from error
-        for path in sorted(self._paths())[: -self._keep]:
+        for path in self._paths()[: -self._keep]:
             shutil.rmtree(path, ignore_errors=True)
 
     def load(self, path: pathlib.Path, description: Description, like: Tree) -> Tree | None:
@@ -97,16 +107,15 @@ class Checkpoints:
             if shape.size
         }
         try:
-            shapes = [(facts["dtype"], facts["shape"]) for facts in description["arrays"]]
-            if shapes != [(str(a.dtype), list(a.shape)) for a in wanted.values()]:
-                self._warn(f"warning: {path} was written by other code: passed over")
+            if description["places"] != _places(like):
+                self._pass_over(path, "was written by other code")
                 return None
             arrays = ocp.load(str(path), wanted)
         except Exception as error:  # whatever a damaged file makes the readers stumble over
-            self._warn(f"warning: {path} cannot be read ({type(error).__name__}): passed over")
+            self._pass_over(path, f"cannot be read ({type(error).__name__})")
             return None
         if [_facts(arrays[name]) for name in wanted] != description["arrays"]:
-            self._warn(f"warning: {path} is damaged (a digest differs): passed over")
+            self._pass_over(path, "is damaged (a digest differs)")
             return None
         return _tree(arrays, like)
 
@@ -118,18 +127,28 @@ class Checkpoints:
         """
         self.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
+        self._passed_over.clear()
+
+    def _pass_over(self, path: pathlib.Path, why: str) -> None:
+        """Says once why a checkpoint is not used: several questions meet the same ones."""
+        if path not in self._passed_over:
+            self._warn(f"warning: {path} {why}: passed over")
+        self._passed_over.add(path)
 
     def _paths(self) -> list[pathlib.Path]:
+        """The finished checkpoints, the oldest first."""
         if not self._folder.is_dir():
             return []
-        return [path for path in self._folder.iterdir() if path.name.isdecimal()]
+        numbered = (path for path in self._folder.iterdir() if path.name.isdecimal())
+        return sorted(numbered, key=lambda path: int(path.name))
 
 
 def _orbax() -> Any:
     """Orbax, imported where a checkpoint is made or read, and told that we speak of its errors."""
     from orbax.checkpoint import v1
 
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     return v1
 
 
@@ -170,6 +189,21 @@ def _is_key(leaf: Any) -> bool:
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
+def _impl(like: Any) -> Any:
+    """The generator of random keys, from their shape."""
+    found: list[Any] = []
+    jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), like)
+    return found[0]
+
+
+def _places(tree: Tree) -> list[str]:
+    """Where each leaf is, and its type: what tells trees of equal shapes apart."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return [
+        f"{jax.tree_util.keystr(path)} {leaf.dtype} {list(leaf.shape)}" for path, leaf in leaves
+    ]
+
+
 def _arrays(tree: Tree) -> dict[str, np.ndarray]:
     """The leaves as host arrays of their own (training goes on in the device's memory).
 
@@ -193,7 +227,7 @@ def _tree(arrays: Mapping[str, np.ndarray], like: Tree) -> Tree:
         for i, shape in enumerate(stored)
     ]
     keyed = [
-        jax.random.wrap_key_data(jnp.asarray(array)) if _is_key(leaf) else array
+        jax.random.wrap_key_data(jnp.asarray(array), impl=_impl(leaf)) if _is_key(leaf) else array
         for leaf, array in zip(leaves, whole, strict=True)
     ]
     return jax.tree.unflatten(structure, keyed)
