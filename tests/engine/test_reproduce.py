@@ -3,6 +3,7 @@
 import csv
 import shutil
 from types import SimpleNamespace
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -87,6 +88,12 @@ def rewrite(folder, change):
     (folder / "metrics.jsonl").write_text("".join(seal_line(line) + "\n" for line in lines))
 
 
+def stored(folder):
+    arrays = read_parameters(folder, 1, 2)
+    assert arrays is not None
+    return arrays
+
+
 def other_digest(text):
     return text[:-1] + ("0" if text[-1] != "0" else "1")
 
@@ -102,7 +109,7 @@ def alter_table(folder):
 def alter_parameters(folder, far):
     """Other parameters of cell 1, seed 2, recorded as if they had been trained."""
     path = parameters_path(folder, 1, 2)
-    arrays = read_parameters(folder, 1, 2)
+    arrays: dict[str, Any] = stored(folder)
     arrays["params/Dense_0/kernel"][0] += np.float32(far)
     np.savez(path, **arrays)
     (folder / "results.csv").unlink()
@@ -198,7 +205,7 @@ def test_other_parameters_are_measured_against_the_tolerance(copy, quick, far, t
 
 def test_other_bits_of_equal_numbers_are_not_called_reproduced(copy, quick, monkeypatch):
     """-0.0 == 0.0: the difference is 0, and still the bits differ."""
-    arrays = read_parameters(copy, 1, 2)
+    arrays = stored(copy)
     zero = {name: np.zeros_like(array) for name, array in arrays.items()}
     minus = {name: -array for name, array in zero.items()}
     monkeypatch.setattr(
