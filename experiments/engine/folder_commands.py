@@ -50,7 +50,8 @@ def resume(experiments: Entries, folders: list[str], argv: Sequence[str], usage:
 
     asked = _read(Resume(), argv, usage)
     opened = _reopen(experiments, folders[0])
-    study = dataclasses.replace(opened.study, seeds=asked.more.seeds or opened.study.seeds)
+    seeds = asked.more.seeds or max(opened.study.seeds, opened.contents.get("seeds", 0))
+    study = dataclasses.replace(opened.study, seeds=seeds)
     given: dict[str, Any] = {"manual_dir": asked.more.manual_dir, "saving": asked.saving}
     with memory_told():
         outcome = train_study(study, opened.folder, echo=account, width=terminal_width(), **given)

@@ -24,8 +24,7 @@ from experiments.engine.record import begin_record, continue_record
 from experiments.engine.session import (
     Prepared,
     Session,
-    begun_jobs,
-    possible_jobs,
+    begun_keys,
     prepare_programs,
     train_jobs,
 )
@@ -127,6 +126,9 @@ def train_study(
             raise UsageError(f"{folder} was changed by another process just now; try again")
         if contents["programs"]:
             _check_data(folder, contents, prepared)
+            if study.seeds > contents.get("seeds", 0):
+                contents["seeds"] = study.seeds  # what `resume` goes on with
+                write_study(folder, contents)
         else:
             begin(folder, study, contents, prepared, metrics)
         with control:
@@ -198,13 +200,13 @@ def _train(
     width: int,
 ) -> dict[tuple[Any, ...], dict[str, Any]]:
     """Trains what is missing; returns the final line of every replica."""
-    started, jobs = time.perf_counter(), possible_jobs(study)
+    started = time.perf_counter()
     with Log(folder) as log:
         if count := damaged_lines(folder):
             echo(f"warning: {count} damaged lines of metrics.jsonl: their replicas train again")
         done = finished(read_lines(folder))
-        begun = begun_jobs(saved[0], [job for job in jobs if job.key not in done])
-        log.keep({*done, *(job.key for job in begun)})
+        begun = begun_keys(saved[0])
+        log.keep({*done, *begun})
         missing = missing_replicas(study, done)
         if not missing:
             echo("every replica was trained before: nothing to do")
@@ -216,7 +218,7 @@ def _train(
             Meter(missing * steps) as meter,
             concurrent.futures.ThreadPoolExecutor(1) as pool,
         ):
-            work = Work(folder, study.evaluate_every, log, meter, *saved)
+            work = Work(folder, study.evaluate_every, log, meter, *saved, leftover=begun - {*done})
             session = Session(study, prepared, done, work, pool)
             train_jobs(session, tuning_jobs(study), "tuning")
             chosen = results.choices(study, metric, done)

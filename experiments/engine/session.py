@@ -243,7 +243,8 @@ def train_jobs(session: Session, jobs: Sequence[Job], phase: str) -> None:
         Interrupted: asked to stop; everything is saved.
     """
     todo = programs([job for job in jobs if job.key not in session.done])
-    order, begun = list(todo), begun_jobs(session.work.checkpoints, jobs)
+    begun = begun_jobs(session.work.checkpoints, jobs)
+    order = sorted(todo, key=lambda static: not any(job in begun for job in todo[static]))
     for index, static in enumerate(order):
         entry = session.prepared[static]
         program, splits = session.program(static).result()
@@ -256,6 +257,16 @@ def train_jobs(session: Session, jobs: Sequence[Job], phase: str) -> None:
             group = make_group(session.study, entry.dataset, splits, entry.plan, chunk)
             text = f"{phase}: program {index + 1}/{len(order)}, group {number + 1}/{len(chunks)}"
             _train(session, entry, program, group, text)
+
+
+def begun_keys(checkpoints: Checkpoints) -> set[tuple[Any, ...]]:
+    """The replicas of the newest checkpoint, whether they are asked for now or not."""
+    for _, description in checkpoints.described():
+        return {
+            (phase, cell, tuple(map(tuple, tuned)), seed)
+            for phase, cell, tuned, seed in description["jobs"]
+        }
+    return set()
 
 
 def begun_jobs(checkpoints: Checkpoints, jobs: Sequence[Job]) -> list[Job]:

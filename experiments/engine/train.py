@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -83,6 +83,7 @@ class Work:
         evaluate_every: epochs between evaluations.
         log, meter: where lines go, and where progress is shown.
         checkpoints, control: where and when to save.
+        leftover: replicas that the log holds lines of, and that have not finished.
     """
 
     folder: pathlib.Path
@@ -91,6 +92,7 @@ class Work:
     meter: Meter
     checkpoints: Checkpoints
     control: Control
+    leftover: Collection[tuple[Any, ...]] = ()
 
     def stop_if_asked(self) -> None:
         """Between groups, where nothing is left to save.
@@ -155,11 +157,10 @@ def _begin(
     work: Work, plan: Plan, program: Program, group: Group, text: str
 ) -> tuple[Position, Tree, Tree]:
     """Where a group's training goes on: its newest sound checkpoint, or its first step."""
-    keys, rewound = [list_key(job) for job in group.jobs], False
+    keys = [list_key(job) for job in group.jobs]
     for path, description in work.checkpoints.described():
         if description["jobs"] != keys:
             continue
-        rewound = True
         loaded = work.checkpoints.load(path, description, program.carried)
         if loaded is not None:
             position = Position(description["epoch"], description["start"])
@@ -167,7 +168,7 @@ def _begin(
             done = position.epoch * program.steps_per_epoch + position.start
             work.meter.skip(done * len(group.jobs), text)
             return position, *place(plan.layout, loaded)
-    if rewound:
+    if any(job.key in work.leftover for job in group.jobs):
         work.log.rewind({job.key for job in group.jobs}, -1)
     state = program.init(group.replica)
     if program.diagnose:
