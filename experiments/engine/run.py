@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from experiments.data.dataset import Dataset
 from experiments.engine import results
 from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.config import describe
@@ -161,8 +162,7 @@ def begin(
         "data": _digests(prepared),
     }
     write_study(folder, contents)
-    datasets = {entry.dataset.digest: entry.dataset for entry in prepared.values()}
-    begin_record(folder, list(datasets.values()))
+    begin_record(folder, _datasets(prepared))
     contents["metrics"] = [dataclasses.asdict(metric) for metric in metrics]
     contents["programs"] = [
         {
@@ -174,6 +174,10 @@ def begin(
         for entry in prepared.values()
     ]
     write_study(folder, contents)
+
+
+def _datasets(prepared: Mapping[Any, Prepared]) -> list[Dataset]:
+    return list({entry.dataset.digest: entry.dataset for entry in prepared.values()}.values())
 
 
 def _digests(prepared: Mapping[Any, Prepared]) -> list[str]:
@@ -211,7 +215,7 @@ def _train(
         if not missing:
             echo("every replica was trained before: nothing to do")
             return done
-        continue_record(folder, echo)
+        continue_record(folder, _datasets(prepared), echo)
         echo(program_table(prepared, width))
         steps = max(entry.trainer.total_steps for entry in prepared.values())
         with (
