@@ -430,9 +430,10 @@ def test_report_on_a_damaged_folder(cli, tmp_path, text):
 
 
 def test_report_on_a_sealed_file_that_holds_no_study(cli, tmp_path):
-    write_json(tmp_path / "study.json", {"experiment": "other"})
+    begun = {"format": 1, "programs": [], "looks": []}
+    write_json(tmp_path / "study.json", begun | {"experiment": "other"})
     refused(cli("report ."), "belongs to the experiment 'other'")
-    write_json(tmp_path / "study.json", {"experiment": "mlp"})
+    write_json(tmp_path / "study.json", begun | {"experiment": "mlp"})
     refused(cli("report ."), "study.json is damaged: KeyError")
 
 

@@ -54,8 +54,8 @@ def read(
             f"config fields with the names of options: {', '.join(taken)}; rename them"
         )
     _refuse_repeated(argv, {leaf.flag for leaf in own.values() if _shown(leaf).repeated})
-    first, *others = _boxes(options, "options", defaults_said=False)
-    boxes = [first, *_boxes(config, title, defaults_said=True), *others]
+    mine = _boxes(options, "options", defaults_said=False)
+    boxes = [*mine[:1], *_boxes(config, title, defaults_said=True), *mine[1:]]
     names = _distinct([box.__name__ for box in boxes])
     form = dataclasses.make_dataclass(
         "Form",

@@ -64,21 +64,29 @@ class Checkpoints:
         """
         self.wait()
         arrays = _arrays(tree)
-        self._refuse_full_disk(sum(array.nbytes for array in arrays.values()))
-        facts = {name: _facts(array) for name, array in arrays.items()}
+        self._refuse_doomed(sum(array.nbytes for array in arrays.values()))
+        digests = {name: _digest(array) for name, array in arrays.items()}
         path = self._folder / f"{max(map(_number, self._all()), default=0) + 1:06d}"
         try:
             response = _orbax().save_async(str(path), arrays)
         except Exception as error:
             raise _failed(error) from error
-        described = {**description, "arrays": facts}
+        described = {**description, "places": _places(tree), "arrays": digests}
         self._pending = self._pool.submit(_finish, response, path, described)
 
-    def _refuse_full_disk(self, size: int) -> None:
-        """Leaves a full disk alone: Orbax would stumble in several threads at once."""
-        free = shutil.disk_usage(self._folder.parent).free
-        if free < size + SPARE_BYTES:
-            raise _failed(OSError(f"{size / 1e6:.1f} MB to write, {free / 1e6:.1f} MB free"))
+    def _refuse_doomed(self, size: int) -> None:
+        """Keeps from Orbax what cannot be written: it would stumble in several threads at once, and
+        the process would wait minutes for them at its end."""
+        try:
+            self._folder.mkdir(exist_ok=True)
+            probe = self._folder / "probe"
+            probe.write_bytes(b"x")
+            probe.unlink()
+            free = shutil.disk_usage(self._folder).free
+            if free < size + SPARE_BYTES:
+                raise OSError(f"{size / 1e6:.1f} MB to write, {free / 1e6:.1f} MB free")
+        except OSError as error:
+            raise _failed(error) from error
 
     def wait(self) -> None:
         """Waits until what was begun is on the disk, then drops what is older than the last few.
@@ -106,17 +114,15 @@ class Checkpoints:
         """
         stored = {_name(i): _stored(leaf) for i, leaf in enumerate(jax.tree.leaves(like))}
         wanted = {n: np.empty(s.shape, s.dtype) for n, s in stored.items() if s.size}
-        expected = {name: (str(array.dtype), list(array.shape)) for name, array in wanted.items()}
-        facts = description["arrays"]
         problem = ""
-        if {n: (f["dtype"], f["shape"]) for n, f in facts.items()} != expected:
+        if description["places"] != _places(like):
             problem = "was written by other code"
         elif _digests(path) != description["files"]:
             problem = "is damaged"
         if not problem:
             try:
                 arrays = _orbax().load(str(path), wanted)
-                if {name: _facts(arrays[name]) for name in wanted} == facts:
+                if {name: _digest(arrays[name]) for name in wanted} == description["arrays"]:
                     return _tree(arrays, like)
                 problem = "is damaged (an array's digest differs)"
             except Exception as error:  # another version's format, for example
@@ -137,8 +143,9 @@ class Checkpoints:
         """Every folder with a number, finished or not, in order."""
         if not self._folder.is_dir():
             return []
-        named = [path for path in self._folder.iterdir() if path.name[:6].isdecimal()]
-        return sorted({path.with_name(path.name[:6]) for path in named})
+        names = {path.name.partition(".")[0] for path in self._folder.iterdir()}
+        numbered = [self._folder / name for name in names if name.isdecimal()]
+        return sorted(numbered, key=_number)
 
     def _finished(self) -> list[pathlib.Path]:
         return [path for path in self._all() if _beside(path).exists()]
@@ -157,7 +164,8 @@ def _orbax() -> Any:
     """Orbax, imported where a checkpoint is made or read, and told that we speak of its errors."""
     from orbax.checkpoint import v1
 
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     return v1
 
 
@@ -185,10 +193,17 @@ def _failed(error: Exception) -> AblaxError:
     )
 
 
-def _facts(array: np.ndarray) -> dict[str, Any]:
+def _digest(array: np.ndarray) -> str:
     bits = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    digest = hashlib.sha256(bits.data).hexdigest()
-    return {"dtype": str(array.dtype), "shape": list(array.shape), "sha256": digest}
+    return hashlib.sha256(bits.data).hexdigest()
+
+
+def _places(tree: Tree) -> list[str]:
+    """Where each leaf is, and its type: what tells trees of equal shapes apart."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return [
+        f"{jax.tree_util.keystr(path)} {leaf.dtype} {list(leaf.shape)}" for path, leaf in leaves
+    ]
 
 
 def _name(number: int) -> str:
@@ -197,6 +212,13 @@ def _name(number: int) -> str:
 
 def _is_key(leaf: Any) -> bool:
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _impl(like: Any) -> Any:
+    """The generator of random keys, from their shape."""
+    found: list[Any] = []
+    jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), like)
+    return found[0]
 
 
 def _stored(leaf: Any) -> Any:
@@ -219,5 +241,7 @@ def _tree(arrays: Mapping[str, np.ndarray], like: Tree) -> Tree:
     for number, leaf in enumerate(leaves):
         shape = _stored(leaf)
         array = arrays[_name(number)] if shape.size else np.empty(shape.shape, shape.dtype)
-        whole.append(jax.random.wrap_key_data(jnp.asarray(array)) if _is_key(leaf) else array)
+        if _is_key(leaf):
+            array = jax.random.wrap_key_data(jnp.asarray(array), impl=_impl(leaf))
+        whole.append(array)
     return jax.tree.unflatten(structure, whole)

@@ -121,9 +121,6 @@ def _folder_verb(experiments: "Mapping[str, Entry]", verb: str, rest: list[str],
     folders = list(itertools.takewhile(lambda word: not word.startswith("-"), rest))
     arguments, takes = rest[len(folders) :], "DIR DIR ..." if verb == "merge" else "DIR"
     usage = f"{prog} {verb} {takes}"
-    if verb == "report" and any(word in HELP for word in rest):
-        print(f"usage: {usage}\n\n{VERBS[verb].capitalize()}.")
-        return 0
     if not any(word in HELP for word in rest) and (
         not folders or (len(folders) > 1 and verb != "merge")
     ):

@@ -46,15 +46,18 @@ class Interrupted(AblaxError):
         )
 
 
-def parse_duration(text: str, flag: str) -> float:
+def parse_duration(text: str, flag: str, else_: str = "") -> float:
     """`90s`, `30m` or `1.5h` in seconds.
+
+    Args:
+        else_: what else the flag takes.
 
     Raises:
         UsageError: it is something else, or not positive.
     """
     match = re.fullmatch(r"(\d+(?:\.\d*)?)([smh])", text.strip())
     if match is None or float(match[1]) == 0:
-        raise UsageError(f"{flag} {text}: expected a duration such as 90s, 30m or 1.5h")
+        raise UsageError(f"{flag} {text}: expected {else_}a duration such as 90s, 30m or 1.5h")
     return float(match[1]) * SECONDS[match[2]]
 
 
@@ -71,15 +74,19 @@ class Control:
         Raises:
             UsageError: neither a number of epochs nor a duration.
         """
-        every, limit, flag = saving.checkpoint_every, saving.time_limit, "--checkpoint-every"
+        every, limit = str(saving.checkpoint_every).strip(), saving.time_limit
+        flag = "--checkpoint-every"
         if every.isdecimal() and int(every) == 0:
             raise UsageError(f"{flag} 0: at least 1 epoch")
         if saving.keep_checkpoints < 1:
             raise UsageError(f"--keep-checkpoints {saving.keep_checkpoints}: at least 1")
         self._epochs = int(every) if every.isdecimal() else None
-        self._seconds = None if every.isdecimal() else parse_duration(every, flag)
+        self._seconds = (
+            None if every.isdecimal() else parse_duration(every, flag, "epochs (5), or ")
+        )
         self._limit = None if limit is None else parse_duration(limit, "--time-limit")
-        self._started = self._saved = self._asked = time.monotonic()
+        self._started = self._saved = time.monotonic()
+        self._asked: float | None = None
         self._longest = 0.0
         self._signal = ""
         self._old: dict[int, Any] = {}
@@ -102,10 +109,13 @@ class Control:
     def reason(self) -> str:
         """Why the training is to stop now; "" while it is not.
 
-        The time limit is met early: by twice the longest time between two questions so far.
+        The time limit is met early: by twice the longest time between two questions so far. (What
+        came before the first, compiling, does not come again.)
         """
         now = time.monotonic()
-        self._longest, self._asked = max(self._longest, now - self._asked), now
+        if self._asked is not None:
+            self._longest = max(self._longest, now - self._asked)
+        self._asked = now
         if self._signal:
             return self._signal
         if self._limit is not None and now - self._started + 2 * self._longest > self._limit:

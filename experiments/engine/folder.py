@@ -52,6 +52,8 @@ def read_study(folder: pathlib.Path) -> dict[str, Any]:
         raise UsageError(
             f"{path} is damaged ({error}): restore it, or choose another --out"
         ) from None
+    if missing := [name for name in ("format", "programs", "looks") if name not in contents]:
+        raise UsageError(f"{path} is damaged: it has no {missing[0]!r}")
     return contents
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from experiments.engine.cli import terminal_width
 from experiments.engine.commands import account, memory_told
-from experiments.engine.errors import AblaxError, UsageError
+from experiments.engine.errors import AblaxError
 
 if TYPE_CHECKING:
     from experiments import Entry
@@ -36,8 +36,9 @@ def _reopen(experiments: Entries, folder: str) -> "Reopened":
 
 def report(experiments: Entries, folders: list[str], argv: Sequence[str], usage: str) -> int:
     """The answer of a folder, from what is recorded there."""
-    if argv:
-        raise UsageError(f"report takes one folder: {usage}")
+    from experiments.engine.options import Nothing
+
+    _read(Nothing(), argv, usage)
     print(_reopen(experiments, folders[0]).report(terminal_width(), account))
     return 0
 
@@ -53,7 +54,8 @@ def resume(experiments: Entries, folders: list[str], argv: Sequence[str], usage:
     opened = _reopen(experiments, folders[0])
     if asked.more.epochs not in (None, epochs_of(opened.study.config)):
         opened = add_epochs(opened, asked.more.epochs, asked.more.manual_dir)
-    study = dataclasses.replace(opened.study, seeds=asked.more.seeds or opened.study.seeds)
+    seeds = asked.more.seeds or max(opened.study.seeds, opened.contents.get("seeds", 0))
+    study = dataclasses.replace(opened.study, seeds=seeds)
     given: dict[str, Any] = {"manual_dir": asked.more.manual_dir, "saving": asked.saving}
     with memory_told():
         outcome = train_study(study, opened.folder, echo=account, width=terminal_width(), **given)

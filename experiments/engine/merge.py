@@ -5,7 +5,7 @@ import dataclasses
 import pathlib
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from experiments.engine import results
@@ -40,6 +40,8 @@ def shard(study: Study, text: str) -> Study:
     number, count = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= number <= count:
         raise UsageError(f"--shard {text}: expected i/n, such as 2/3 for the second of three parts")
+    if count == 1:
+        return study
     cells, seeds = range(len(study.cells)), reporting_seeds(study)
     chosen = slice(number - 1, None, count)
     if count <= len(cells):
@@ -69,15 +71,22 @@ def merge(parts: Sequence[Reopened], out: str | pathlib.Path | None = None) -> R
         raise UsageError(f"{folder} holds this study already; choose another --out")
     make_folder(folder)
     with lease(folder):
-        _write(folder, whole, parts, lines)
-    return Reopened(folder, whole, contents | {**parts[0].contents, **specification(whole)})
+        contents = _write(folder, whole, parts, lines)
+    return Reopened(folder, whole, contents)
 
 
 def _refuse_strangers(parts: Sequence[Reopened]) -> None:
-    wanted = {**specification(parts[0].study), "part": None, "data": parts[0].contents["data"]}
-    for part in parts[1:]:
-        found = {**specification(part.study), "part": None, "data": part.contents["data"]}
-        if different := [name for name in wanted if found[name] != wanted[name]]:
+    wanted = {**specification(parts[0].study), "part": None}
+    digests: dict[str, str] = {}  # parts may vary the data set: they have some in common, or none
+    for part in parts:
+        found = {**specification(part.study), "part": None}
+        different = [name for name in wanted if found[name] != wanted[name]]
+        different += [
+            f"the data {data['name']}"
+            for data in (_record(part.folder) or {"data": []})["data"]
+            if digests.setdefault(data["name"], data["digest"]) != data["digest"]
+        ]
+        if different:
             raise UsageError(
                 f"{part.folder} is not of the same study as {parts[0].folder}: they differ in "
                 f"{', '.join(different)}"
@@ -94,16 +103,24 @@ def _join(parts: Sequence[Reopened]) -> list[Line]:
             if key not in owner:
                 continue
             same = [old for old in kept if line_key(old) == key and old.get("final")] == [line]
-            if key[0] == "report" or not same:
-                name = label(part.study, key[1])
-                raise UsageError(
-                    f"{part.folder} and {owner[key]} both hold {name}, seed {key[3]}: parts of a "
-                    "study do not overlap"
-                )
+            _refuse_overlap(part, owner[key], key, same)
         mine = [line for line in lines if line_key(line) not in owner]
         owner |= {line_key(line): part.folder for line in mine}
         kept += mine
     return kept
+
+
+def _refuse_overlap(part: Reopened, other: pathlib.Path, key: tuple[Any, ...], same: bool) -> None:
+    phase, cell, tuned, seed = key
+    both = f"{part.folder} and {other} both hold {label(part.study, cell)}"
+    if phase == "report":
+        raise UsageError(f"{both}, seed {seed}: parts of a study do not overlap")
+    if not same:
+        values = " ".join(f"{name}={text}" for name, text in tuned)
+        raise UsageError(
+            f"{both} {values}, seed {seed}, of the tuning, and there they differ: train the parts "
+            "with the same versions on machines of the same kind"
+        )
 
 
 def _refuse_gaps(study: Study, done: Mapping[tuple[Any, ...], Line]) -> None:
@@ -122,7 +139,7 @@ def _refuse_gaps(study: Study, done: Mapping[tuple[Any, ...], Line]) -> None:
 
 def _write(
     folder: pathlib.Path, study: Study, parts: Sequence[Reopened], lines: Sequence[Line]
-) -> None:
+) -> dict[str, Any]:
     for part in parts:
         for name in ("parameters", "pictures"):
             if (part.folder / name).is_dir():
@@ -130,18 +147,31 @@ def _write(
     records = [record for part in parts if (record := _record(part.folder))]
     if records:
         sources = [source for part in parts for source in part.folder.glob("sources*.tar.gz")]
-        shutil.copyfile(sources[0], folder / "sources.tar.gz")
-        write_json(folder / "record.json", {**records[0], "parts": records[1:]})
+        if sources:
+            shutil.copyfile(sources[0], folder / "sources.tar.gz")
+        data = _distinct(data for record in records for data in record["data"])
+        write_json(folder / "record.json", {**records[0], "data": data, "parts": records[1:]})
     with Log(folder) as log:
         log.write(lines, durable=True)
-    contents = {**parts[0].contents, **specification(study), "seeds": study.seeds}
+    looks = max((part.contents["looks"] for part in parts), key=len)
+    contents = {**parts[0].contents, **specification(study), "seeds": study.seeds, "looks": looks}
     programs = [program for part in parts for program in part.contents["programs"]]
     contents["programs"] = list({str(p["static"]): p for p in programs}.values())
+    contents["data"] = sorted({digest for part in parts for digest in part.contents["data"]})
+    measured = zip(*(part.contents["metrics"] for part in parts), strict=True)
+    contents["metrics"] = [min(same, key=lambda metric: metric["examples"]) for same in measured]
     metrics = [Metric(**metric) for metric in contents["metrics"]]
     write_results(folder, study, finished(lines))
     answer = results.answer(study, metrics, lines, len(contents["looks"]))
     results.save(folder, answer)
     write_study(folder, contents)
+    return contents
+
+
+def _distinct(items: Iterable[Any]) -> list[Any]:
+    found: list[Any] = []
+    found.extend(item for item in items if item not in found)
+    return found
 
 
 def _record(folder: pathlib.Path) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from experiments.engine import answer, results
 from experiments.engine.config import describe, get, leaves, spell
 from experiments.engine.errors import UsageError
 from experiments.engine.log import finished, read_lines
+from experiments.engine.parameters import digest_of, parameters_path, read_parameters
 from experiments.engine.record import ROOT
 from experiments.engine.reopen import Reopened
 from experiments.engine.run import missing_replicas
@@ -20,6 +21,7 @@ from experiments.engine.sealed import read_json, write_bytes
 from experiments.engine.statistics import Metric
 from experiments.engine.study import Study, factors
 
+DIGEST = "parameters_sha256"
 LEFT_OUT = ("checkpoints", "lease.json")
 MANIFEST, METHODS, LOCK = "MANIFEST.sha256", "METHODS.md", "requirements.lock"
 
@@ -36,10 +38,16 @@ def pack(opened: Reopened, out: str | pathlib.Path | None = None) -> tuple[pathl
     Raises:
         UsageError: replicas are missing, or the record is damaged.
     """
-    folder, study = opened.folder, opened.study
+    folder, study = opened.folder.resolve(), opened.study
+    target = pathlib.Path(out).expanduser() if out else folder.with_name(folder.name + ".tar.gz")
+    if target.resolve().is_relative_to(folder):
+        raise UsageError(f"{target} is inside the study; choose another --out")
+    if target.is_dir():
+        raise UsageError(f"{target} cannot be written: Is a directory")
     lines = read_lines(folder)
     if missing := missing_replicas(study, finished(lines)):
         raise UsageError(f"{folder}: {missing} replicas are missing; `resume {folder}` trains them")
+    _refuse_other_parameters(folder, lines)
     try:
         record = read_json(folder / "record.json")
     except (OSError, ValueError) as error:
@@ -50,7 +58,7 @@ def pack(opened: Reopened, out: str | pathlib.Path | None = None) -> tuple[pathl
     files = {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.relative_to(folder).parts[0] not in LEFT_OUT
+        if path.is_file() and not path.relative_to(folder).parts[0].startswith(LEFT_OUT)
     }
     files[METHODS] = f"# Methods\n\n{textwrap.fill(paragraph, 100)}\n".encode()
     lock = (ROOT / LOCK).read_bytes() if (ROOT / LOCK).exists() else b""
@@ -58,9 +66,23 @@ def pack(opened: Reopened, out: str | pathlib.Path | None = None) -> tuple[pathl
         files[LOCK] = lock
     sums = [f"{hashlib.sha256(content).hexdigest()}  {name}" for name, content in files.items()]
     files[MANIFEST] = ("\n".join(sums) + "\n").encode()
-    target = pathlib.Path(out).expanduser() if out else folder.with_name(folder.name + ".tar.gz")
-    write_bytes(target, _archive(folder.name, files))
+    try:
+        write_bytes(target, _archive(folder.name, files))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UsageError(f"{target} cannot be written: {error.strerror}") from None
     return target, paragraph
+
+
+def _refuse_other_parameters(folder: pathlib.Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    for line in lines:
+        if DIGEST in line:
+            arrays = read_parameters(folder, line["cell"], line["seed"])
+            if arrays is None or digest_of(arrays) != line[DIGEST]:
+                path = parameters_path(folder, line["cell"], line["seed"])
+                raise UsageError(
+                    f"{path} is missing, damaged or not what was recorded: restore it, or take "
+                    f"its like from `reproduce {folder}`"
+                )
 
 
 def _archive(name: str, files: Mapping[str, bytes]) -> bytes:

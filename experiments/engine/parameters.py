@@ -43,8 +43,8 @@ def write_parameters(folder: pathlib.Path, job: Job, kept: Any) -> None:
     """Writes what a replica is judged by: arrays by their path, `params/layer_1/kernel`."""
     path = parameters_path(folder, job.cell, job.seed)
     path.parent.mkdir(exist_ok=True)
-    buffer = io.BytesIO()
-    np.savez(buffer, **named_arrays(kept))  # type: ignore[arg-type]
+    buffer, arrays = io.BytesIO(), named_arrays(kept)
+    np.savez(buffer, **dict(_plain(*item) for item in arrays.items()))  # type: ignore[arg-type]
     write_bytes(path, buffer.getvalue())
 
 
@@ -74,6 +74,18 @@ def read_parameters(folder: pathlib.Path, cell: int, seed: int) -> dict[str, np.
     try:
         content = io.BytesIO(parameters_path(folder, cell, seed).read_bytes())
         with np.load(content, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            return dict(_typed(name, file[name]) for name in file.files)
     except Exception:  # whatever a damaged archive makes the readers stumble over
         return None
+
+
+def _plain(name: str, array: np.ndarray) -> tuple[str, np.ndarray]:
+    """NumPy's files know no bfloat16 and the like: their bits, with the type in the name."""
+    if array.dtype.kind != "V":
+        return name, array
+    return f"{name}:{array.dtype.name}", array.view(f"u{array.dtype.itemsize}")
+
+
+def _typed(name: str, array: np.ndarray) -> tuple[str, np.ndarray]:
+    plain, _, kind = name.partition(":")
+    return plain, array.view(kind) if kind else array

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import io
+import itertools
 import os
 import pathlib
 import platform
@@ -65,7 +66,9 @@ def begin_record(folder: pathlib.Path, datasets: Sequence[Dataset]) -> None:
     write_json(folder / "record.json", {**make_record(datasets), "sessions": []})
 
 
-def continue_record(folder: pathlib.Path, echo: Callable[[str], None]) -> None:
+def continue_record(
+    folder: pathlib.Path, datasets: Sequence[Dataset], echo: Callable[[str], None]
+) -> None:
     """Adds this session to the record: its command, and where its environment differs.
 
     Differences are told: what is trained under them agrees with the rest to a tolerance, not to
@@ -76,8 +79,8 @@ def continue_record(folder: pathlib.Path, echo: Callable[[str], None]) -> None:
         record = read_json(path)
     except (OSError, ValueError) as error:
         echo(f"warning: {path} cannot be read ({error}): a new one begins here")
-        begin_record(folder, [])
-        record = read_json(path)
+        archive_sources(_free_archive(folder))
+        record = {**make_record(datasets), "sessions": []}
     now = make_record([])
     found, sessions = differences(record, now), record["sessions"]
     if found:
@@ -86,9 +89,17 @@ def continue_record(folder: pathlib.Path, echo: Callable[[str], None]) -> None:
         for line in told(found):
             echo(f"  {line}")
     if any(name.startswith("sources.") for name in found):
-        archive_sources(folder / f"sources-{len(sessions)}.tar.gz")
+        archive_sources(_free_archive(folder))
     session = {"time": now["time"], "command": now["command"], "differs": found}
     write_json(path, {**record, "sessions": [*sessions, session]})
+
+
+def _free_archive(folder: pathlib.Path) -> pathlib.Path:
+    """A name for the sources of this session: what is archived is never overwritten."""
+    if not (folder / "sources.tar.gz").exists():
+        return folder / "sources.tar.gz"
+    numbered = (folder / f"sources-{number}.tar.gz" for number in itertools.count(1))
+    return next(path for path in numbered if not path.exists())
 
 
 ENVIRONMENT = ("python", "packages", "device", "xla_flags", "jax_config", "sources")

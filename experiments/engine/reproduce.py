@@ -1,5 +1,6 @@
 """`reproduce`: trains a recorded study again and says of every replica whether it is the same."""
 
+import contextlib
 import csv
 import dataclasses
 import pathlib
@@ -11,7 +12,7 @@ import numpy as np
 from experiments.engine.control import Saving
 from experiments.engine.errors import UsageError
 from experiments.engine.log import finished, read_lines
-from experiments.engine.parameters import DIGEST, read_parameters
+from experiments.engine.parameters import DIGEST, digest_of, read_parameters
 from experiments.engine.record import differences, make_record, told
 from experiments.engine.reopen import Reopened
 from experiments.engine.run import train_study
@@ -76,7 +77,8 @@ def reproduce(
         echo("warning: record.json cannot be read: whether the environment differs is not known")
     for line in told(differ or {}):
         echo(f"differs: {line}")
-    folder = pathlib.Path(out).expanduser() if out else _fresh(recorded.folder)
+    folder = pathlib.Path(out).expanduser() if out else _fresh(recorded.folder.resolve())
+    _refuse_copy(folder, recorded.folder)
     echo(f"training again into {folder}")
     programs = recorded.contents["programs"]
     outcome = train_study(
@@ -118,6 +120,16 @@ def _fresh(folder: pathlib.Path) -> pathlib.Path:
     return path
 
 
+def _refuse_copy(folder: pathlib.Path, recorded: pathlib.Path) -> None:
+    """Nothing would be trained in the recorded folder, or in a copy: it would prove nothing."""
+    with contextlib.suppress(OSError, ValueError):
+        old, new = (read_json(each / "record.json") for each in (recorded, folder))
+        if (old["time"], old["command"]) == (new["time"], new["command"]):
+            raise UsageError(
+                f"{folder} is the recorded study itself, or a copy of it; choose another --out"
+            )
+
+
 def compare(
     study: Study,
     folders: tuple[pathlib.Path, pathlib.Path],
@@ -140,6 +152,10 @@ def compare(
         off = None
         if old is not None and new is not None and old[DIGEST] != new[DIGEST]:
             off = [read_parameters(folder, cell, seed) for folder in folders]
+            if off[0] is not None and digest_of(off[0]) != old[DIGEST]:
+                text = "the recorded parameters are not those of the recorded digest"
+                findings.append(Finding(name, "different", text))
+                continue
         findings.append(_compare(name, old, new, off, tolerance))
     return findings
 
@@ -182,7 +198,7 @@ def _compare(
             parts.append(f"{field} {_short(a)}, now {_short(b)}")
     if not parts:
         return Finding(name, "identical")
-    verdict = "close" if largest <= tolerance else "different"
+    verdict = "close" if tolerance > 0 and largest <= tolerance else "different"
     return Finding(name, verdict, "; ".join(parts[:4]))
 
 

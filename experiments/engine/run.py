@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from experiments.data.dataset import Dataset
 from experiments.engine import results
 from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.config import describe
@@ -25,9 +26,8 @@ from experiments.engine.record import begin_record, continue_record
 from experiments.engine.session import (
     Prepared,
     Session,
-    begun_groups,
+    begun_keys,
     epochs_of,
-    possible_jobs,
     prepare_programs,
     train_jobs,
 )
@@ -129,6 +129,9 @@ def train_study(
             raise UsageError(f"{folder} was changed by another process just now; try again")
         if contents["programs"]:
             _check_data(folder, contents, prepared)
+            if study.seeds > contents.get("seeds", 0):
+                contents["seeds"] = study.seeds  # what `resume` goes on with
+                write_study(folder, contents)
         else:
             contents["extendable"] = saving.extendable
             begin(folder, study, contents, prepared, metrics)
@@ -166,8 +169,7 @@ def begin(
         "data": _digests(prepared),
     }
     write_study(folder, contents)
-    datasets = {entry.dataset.digest: entry.dataset for entry in prepared.values()}
-    begin_record(folder, list(datasets.values()))
+    begin_record(folder, _datasets(prepared))
     contents["metrics"] = [dataclasses.asdict(metric) for metric in metrics]
     contents["programs"] = [
         {
@@ -179,6 +181,10 @@ def begin(
         for entry in prepared.values()
     ]
     write_study(folder, contents)
+
+
+def _datasets(prepared: Mapping[Any, Prepared]) -> list[Dataset]:
+    return list({entry.dataset.digest: entry.dataset for entry in prepared.values()}.values())
 
 
 def _digests(prepared: Mapping[Any, Prepared]) -> list[str]:
@@ -205,28 +211,27 @@ def _train(
     width: int,
 ) -> dict[tuple[Any, ...], dict[str, Any]]:
     """Trains what is missing; returns the final line of every replica."""
-    started, jobs = time.perf_counter(), possible_jobs(study)
+    started = time.perf_counter()
     with Log(folder) as log:
         if count := damaged_lines(folder):
             echo(f"warning: {count} damaged lines of metrics.jsonl: their replicas train again")
         done = finished(read_lines(folder))
         for text in damage_told(folder, done.values()):
             echo(text)
-        todo = [job for job in jobs if job.key not in done]
-        begun = [job.key for group in begun_groups(saved[:2], todo) for job in group]
+        begun = begun_keys(saved[:2])
         log.keep({*done, *begun})
         missing = missing_replicas(study, done)
         if not missing:
             echo("every replica was trained before: nothing to do")
             return done
-        continue_record(folder, echo)
+        continue_record(folder, _datasets(prepared), echo)
         echo(program_table(prepared, width))
         steps = max(entry.trainer.total_steps for entry in prepared.values())
         with (
             Meter(missing * steps) as meter,
             concurrent.futures.ThreadPoolExecutor(1) as pool,
         ):
-            work = Work(folder, study.evaluate_every, log, meter, *saved)
+            work = Work(folder, study.evaluate_every, log, meter, *saved, leftover=begun - {*done})
             session = Session(study, prepared, done, work, pool)
             train_jobs(session, tuning_jobs(study), "tuning")
             chosen = results.choices(study, metric, done)

@@ -244,19 +244,31 @@ def train_jobs(session: Session, jobs: Sequence[Job], phase: str) -> None:
         Interrupted: asked to stop; everything is saved.
     """
     todo = programs([job for job in jobs if job.key not in session.done])
-    order, holders = list(todo), (session.work.checkpoints, session.work.states)
+    holders = (session.work.checkpoints, session.work.states)
+    begun = begun_groups(holders, [job for each in todo.values() for job in each])
+    first = {job.key for group in begun for job in group}
+    order = sorted(todo, key=lambda static: not any(job.key in first for job in todo[static]))
     for index, static in enumerate(order):
         entry = session.prepared[static]
         program, splits = session.program(static).result()
         if index + 1 < len(order):
             session.program(order[index + 1])
-        begun = begun_groups(holders, todo[static])
-        chunks = cut(todo[static], entry.plan.layout.lanes, begun)
+        mine = [group for group in begun if group[0] in todo[static]]
+        chunks = cut(todo[static], entry.plan.layout.lanes, mine)
         for number, chunk in enumerate(chunks):
             session.work.stop_if_asked()
             group = make_group(session.study, entry.dataset, splits, entry.plan, chunk)
             text = f"{phase}: program {index + 1}/{len(order)}, group {number + 1}/{len(chunks)}"
             _train(session, entry, program, group, text)
+
+
+def begun_keys(holders: Sequence[Checkpoints | None]) -> set[tuple[Any, ...]]:
+    """The replicas of all checkpoints, whether they are asked for now or not."""
+    return {
+        (phase, cell, tuple(map(tuple, tuned)), seed)
+        for _, _, description in saved_states(holders)
+        for phase, cell, tuned, seed in description["jobs"]
+    }
 
 
 def begun_groups(holders: Sequence[Checkpoints | None], jobs: Sequence[Job]) -> list[list[Job]]:

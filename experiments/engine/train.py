@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -94,6 +94,7 @@ class Work:
         checkpoints: of the group in training.
         states: the last states of groups that are done; None where they are not kept.
         control: when to save.
+        leftover: replicas that the log holds lines of, and that have not finished.
     """
 
     folder: pathlib.Path
@@ -103,6 +104,7 @@ class Work:
     checkpoints: Checkpoints
     states: Checkpoints | None
     control: Control
+    leftover: Collection[tuple[Any, ...]] = ()
 
     def stop_if_asked(self) -> None:
         """Between groups, where nothing is left to save.
@@ -181,11 +183,10 @@ def _begin(
     work: Work, plan: Plan, program: Program, group: Group, text: str
 ) -> tuple[Position, Tree, Tree]:
     """Where a group's training goes on: its newest sound checkpoint, or its first step."""
-    keys, rewound = [list_key(job) for job in group.jobs], False
+    keys = [list_key(job) for job in group.jobs]
     for holder, path, description in saved_states((work.checkpoints, work.states)):
         if description["jobs"] != keys:
             continue
-        rewound = True
         loaded = holder.load(path, description, program.carried)
         if loaded is not None:
             position = Position(description["epoch"], description["start"])
@@ -193,7 +194,7 @@ def _begin(
             done = position.epoch * program.steps_per_epoch + position.start
             work.meter.skip(done * len(group.jobs), text)
             return position, *place(plan.layout, loaded)
-    if rewound:
+    if any(job.key in work.leftover for job in group.jobs):
         work.log.rewind({job.key for job in group.jobs}, -1)
     state = program.init(group.replica)
     if program.diagnose:

@@ -1,0 +1,170 @@
+"""`pack`: one archive that is complete, verifies, and says in words what was done."""
+
+import hashlib
+import shutil
+import tarfile
+
+import pytest
+
+from experiments import Entry
+from experiments.engine.errors import UsageError
+from experiments.engine.log import read_lines
+from experiments.engine.pack import pack
+from experiments.engine.parameters import parameters_path
+from experiments.engine.record import ROOT
+from experiments.engine.reopen import reopen
+from experiments.engine.sealed import read_json, write_json
+from tests.engine.toy import TOY, Config, load
+
+ENTRIES = {"toy": Entry(TOY.summary, lambda: TOY)}
+GRID = {"vary": {"rate": [0.03, 0.1]}, "tune": {"decay": [0.0, 0.01]}, "tune_seeds": 2, "seeds": 3}
+LEFT_OUT = {"MANIFEST.sha256", "METHODS.md", "requirements.lock"}
+
+
+@pytest.fixture(scope="module")
+def recorded(train_toy):
+    return train_toy(config=Config(epochs=3), **GRID).folder
+
+
+@pytest.fixture
+def copy(recorded, tmp_path):
+    return shutil.copytree(recorded, tmp_path / "study")
+
+
+def packed(folder, out=None):
+    return pack(reopen(ENTRIES, folder), out)
+
+
+def files_of(archive):
+    with tarfile.open(archive) as opened:
+        return {
+            member.name: opened.extractfile(member).read()  # type: ignore[union-attr]
+            for member in opened.getmembers()
+        }
+
+
+def test_the_archive_holds_everything_and_verifies(copy, tmp_path):
+    (copy / "checkpoints" / "000001").mkdir(parents=True)
+    (copy / "checkpoints" / "000001" / "x").write_text("x")
+    (copy / "lease.json.0a1b").write_text("{}")
+    target, paragraph = packed(copy)
+    assert target == tmp_path / "study.tar.gz"
+    inside = {name.removeprefix("study/"): content for name, content in files_of(target).items()}
+    wanted = {
+        str(path.relative_to(copy)): path.read_bytes()
+        for path in copy.rglob("*")
+        if path.is_file() and "checkpoints" not in path.parts and "lease" not in path.name
+    }
+    assert {"parameters/cell_1-seed_2.npz", "sources.tar.gz", "report.txt"} <= set(wanted)
+    assert {n: c for n, c in inside.items() if n not in LEFT_OUT} == wanted
+    assert inside["requirements.lock"] == (ROOT / "requirements.lock").read_bytes()
+    assert " ".join(inside["METHODS.md"].decode().split()) == f"# Methods {paragraph}"
+    sums = {
+        f"{hashlib.sha256(content).hexdigest()}  {name}"
+        for name, content in inside.items()
+        if name != "MANIFEST.sha256"
+    }
+    assert set(inside["MANIFEST.sha256"].decode().splitlines()) == sums
+    with tarfile.open(target) as opened:
+        opened.extractall(tmp_path / "read", filter="data")
+    assert reopen(ENTRIES, tmp_path / "read" / "study").report(100) + "\n" == (
+        (copy / "report.txt").read_text()
+    )
+
+
+def test_equal_folders_give_equal_bytes(copy, tmp_path):
+    first, _ = packed(copy, tmp_path / "a.tar.gz")
+    twin = shutil.copytree(copy, tmp_path / "elsewhere" / "study", copy_function=shutil.copyfile)
+    second, _ = packed(twin, tmp_path / "b.tar.gz")
+    assert first.read_bytes() == second.read_bytes()
+    (twin / "report.txt").write_text("other")
+    assert packed(twin, tmp_path / "c.tar.gz")[0].read_bytes() != first.read_bytes()
+
+
+def test_the_paragraph_says_what_was_done(recorded, copy, tmp_path):
+    _, text = packed(recorded, tmp_path / "x.tar.gz")
+    record = read_json(recorded / "record.json")
+    for part in (
+        "the grid of rate (0.03, 0.1) of the experiment toy",
+        f"line (sha256 {load(None, None).digest[:12]})",
+        "2 cells with 3 seeds each",
+        "decay from {0, 0.01} was chosen by its mean validation score over 2 seeds of their own",
+        "Settings beside the defaults: epochs 3.",
+        "All 6 fields of every replica",
+        f"Python {record['python']} with jax {record['packages']['jax']}, flax ",
+        "on 2 devices of kind cpu",
+        f"under commit {record['git']['commit'][:12]}",
+    ):
+        assert part in text, part
+    assert "sessions" not in text and "\n" not in text
+    record["git"] = {"commit": "f" * 40, "dirty": True}
+    record["sessions"] = [{"differs": {"packages.jax": ["1", "2"]}}, {"differs": {}}]
+    write_json(copy / "record.json", record)
+    _, text = packed(copy)
+    assert "under commit ffffffffffff, with uncommitted changes kept in its archive" in text
+    assert "1 of its sessions ran in an environment that differed" in text
+    assert "requirements.lock" in "".join(files_of(copy.with_name("study.tar.gz")))
+
+
+def test_another_lock_file_is_not_that_of_the_record(copy):
+    record = read_json(copy / "record.json")
+    write_json(copy / "record.json", record | {"lock_sha256": "0" * 64})
+    assert "study/requirements.lock" not in files_of(packed(copy)[0])
+
+
+def test_a_study_of_one_cell_and_per_seed_tuning_in_words(train_toy, tmp_path):
+    plain = train_toy(seeds=1).folder
+    _, text = packed(plain, tmp_path / "x.tar.gz")
+    assert "one configuration of the experiment toy" in text and "chosen by" not in text
+    assert "Settings beside" not in text
+    inside = train_toy(**GRID | {"tune_per_seed": True}).folder
+    _, text = packed(inside, tmp_path / "y.tar.gz")
+    assert "mean validation score within each reporting seed" in text
+
+
+def test_an_unfinished_study_is_refused(copy):
+    path = copy / "metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:-1]))
+    with pytest.raises(UsageError, match=rf"1 replicas are missing; `resume {copy}` trains them"):
+        packed(copy)
+    assert not copy.with_name("study.tar.gz").exists()
+
+
+@pytest.mark.parametrize("text", ["{}", "", "{"])
+def test_a_damaged_record_is_refused(copy, text):
+    (copy / "record.json").write_text(text)
+    with pytest.raises(UsageError, match=r"record.json cannot be read"):
+        packed(copy)
+    (copy / "record.json").unlink()
+    with pytest.raises(UsageError, match=r"record.json cannot be read"):
+        packed(copy)
+
+
+def test_parameters_that_are_not_those_of_the_record_are_refused(copy):
+    path = parameters_path(copy, 1, 2)
+    whole = path.read_bytes()
+    path.write_bytes(parameters_path(copy, 1, 1).read_bytes())
+    with pytest.raises(UsageError, match=r"seed_2.npz is missing, damaged or not what was"):
+        packed(copy)
+    path.unlink()
+    with pytest.raises(UsageError, match=r"seed_2.npz is missing, damaged or not what was"):
+        packed(copy)
+    path.write_bytes(whole)
+    packed(copy)
+
+
+def test_targets_that_cannot_be(copy, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("x")
+    for out, why in (
+        (tmp_path / "no" / "x.tar.gz", "No such file or directory"),
+        (tmp_path / "file" / "x.tar.gz", "Not a directory"),
+        (tmp_path, "Is a directory"),
+    ):
+        with pytest.raises(UsageError, match=rf"{out} cannot be written: {why}"):
+            packed(copy, out)
+    with pytest.raises(UsageError, match="is inside the study; choose another --out"):
+        packed(copy, copy / "x.tar.gz")
+    monkeypatch.chdir(copy)
+    assert packed(type(copy)("."))[0] == tmp_path / "study.tar.gz"
+    assert len(read_lines(copy)) > 0

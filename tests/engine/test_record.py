@@ -1,0 +1,147 @@
+"""`record.json`: where a study came from, and what each later session found different."""
+
+import hashlib
+import tarfile
+
+import pytest
+
+from experiments.engine import record
+from experiments.engine.record import (
+    begin_record,
+    continue_record,
+    differences,
+    make_record,
+    sources,
+    told,
+)
+from experiments.engine.sealed import read_json
+from tests.engine.toy import load
+
+DATA = [load(None, None)]
+STEP = "experiments/engine/step.py"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    begin_record(tmp_path, DATA)
+    return tmp_path
+
+
+def go_on(folder):
+    said = []
+    continue_record(folder, DATA, said.append)
+    return read_json(folder / "record.json"), said
+
+
+def alter(monkeypatch, **changes):
+    """Another environment: the record that would be made is changed."""
+
+    def made(datasets):
+        now = make_record(datasets)
+        for name, value in changes.items():
+            now[name] = {**now[name], **value} if isinstance(value, dict) else value
+        return now
+
+    monkeypatch.setattr(record, "make_record", made)
+
+
+def members(path):
+    with tarfile.open(path) as archive:
+        return {
+            member.name: archive.extractfile(member).read()  # type: ignore[union-attr]
+            for member in archive.getmembers()
+        }
+
+
+def test_a_new_record_archives_what_it_digests(folder):
+    found = read_json(folder / "record.json")
+    assert found["sessions"] == []
+    assert found["data"] == [{"name": "line", "digest": DATA[0].digest}]
+    kept = members(folder / "sources.tar.gz")
+    assert kept.pop("uncommitted.patch") is not None
+    assert {name: hashlib.sha256(c).hexdigest() for name, c in kept.items()} == found["sources"]
+    assert {STEP, "tests/engine/toy.py"} <= set(kept)
+    assert not any("site-packages" in name or name.startswith("jax/") for name in kept)
+    assert set(map(str, sources())) == set(found["sources"])
+
+
+def test_every_session_is_noted_without_a_word_while_nothing_differs(folder):
+    before = read_json(folder / "record.json")
+    for count in (1, 2):
+        found, said = go_on(folder)
+        assert said == [] and len(found["sessions"]) == count
+        assert found["sessions"][-1]["differs"] == {}
+        assert found["sessions"][-1]["command"] == before["command"]
+    assert {**found, "sessions": []} == before
+    assert [path.name for path in folder.glob("sources*")] == ["sources.tar.gz"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "line"),
+    [
+        ({"packages": {"jax": "9.9"}}, "packages.jax", "here"),
+        ({"packages": {"new": "1.0"}}, "packages.new", "packages.new: None there, 1.0 here"),
+        ({"python": "4.0"}, "python", ", 4.0 here"),
+        ({"device": {"kind": "abacus"}}, "device.kind", "device.kind: cpu there, abacus here"),
+        ({"device": {"count": 7}}, "device.count", "device.count: 2 there, 7 here"),
+        ({"xla_flags": "--x"}, "xla_flags", ", --x here"),
+        ({"jax_config": {"enable_x64": True}}, "jax_config.enable_x64", "False there, True here"),
+        ({"sources": {STEP: "0"}}, f"sources.{STEP}", f"source files: {STEP}"),
+    ],
+)
+def test_another_environment_is_told_and_noted(folder, monkeypatch, changes, name, line):
+    alter(monkeypatch, **changes)
+    found, said = go_on(folder)
+    assert said[0].startswith("warning: begun in another environment") and len(said) == 3
+    assert said[2].startswith("  ") and line in said[2]
+    assert list(found["sessions"][0]["differs"]) == [name]
+    assert found["packages"] == read_json(folder / "record.json")["packages"]
+    archived = {path.name for path in folder.glob("sources*")}
+    assert archived == {"sources.tar.gz"} | (
+        {"sources-1.tar.gz"} if "sources" in changes else set()
+    )
+
+
+def test_what_does_not_decide_the_bits_is_no_difference(folder, monkeypatch):
+    alter(
+        monkeypatch, time="later", command=["x"], platform="y", git={"commit": "z"}, data=[],
+        sources={"outside/more.py": "0"}, lock_sha256="0",
+    )  # fmt: skip
+    assert go_on(folder)[1] == []
+
+
+def test_the_sources_of_every_session_are_kept(folder, monkeypatch):
+    first = (folder / "sources.tar.gz").read_bytes()
+    for number in (1, 2):
+        alter(monkeypatch, sources={STEP: str(number)})
+        go_on(folder)
+        monkeypatch.undo()
+    assert sorted(path.name for path in folder.glob("sources*")) == [
+        "sources-1.tar.gz", "sources-2.tar.gz", "sources.tar.gz",
+    ]  # fmt: skip
+    assert (folder / "sources.tar.gz").read_bytes() == first
+    assert STEP in members(folder / "sources-2.tar.gz")
+
+
+@pytest.mark.parametrize("text", ["{}", "", None])
+def test_a_damaged_record_begins_anew_and_keeps_the_first_sources(folder, text):
+    path, first = folder / "record.json", (folder / "sources.tar.gz").read_bytes()
+    path.unlink() if text is None else path.write_text(text)
+    found, said = go_on(folder)
+    assert len(said) == 1 and said[0].startswith(f"warning: {path} cannot be read (")
+    assert found["data"] == [{"name": "line", "digest": DATA[0].digest}]
+    assert [session["differs"] for session in found["sessions"]] == [{}]
+    assert (folder / "sources.tar.gz").read_bytes() == first
+    assert (folder / "sources-1.tar.gz").exists()
+
+
+def test_differences_in_words():
+    old = {"python": "1", "device": {"kind": "a"}, "sources": {f"{i}.py": "x" for i in range(6)}}
+    new = {"python": "1", "device": {"kind": "b"}, "sources": {f"{i}.py": "y" for i in range(6)}}
+    assert differences(old, old) == {}
+    assert told(differences(old, new)) == [
+        "device.kind: a there, b here",
+        "source files: 0.py, 1.py, 2.py, 3.py and 2 more",
+    ]
+    gone = {**old, "sources": {"0.py": "x"}}
+    assert differences(old, gone) == differences(gone, old) == {}
