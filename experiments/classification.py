@@ -96,7 +96,7 @@ def load(config: Any, manual_dir: str | None) -> Dataset:
 def check(config: Any, spec: Spec) -> None:
     """Refuses values that cannot train. Raises `UsageError`."""
     split.check(config.data, spec)
-    left = spec.train_rows - round(config.data.validation * spec.train_rows)
+    left = spec.train_rows - split.validation_size(config.data, spec.train_rows)
     check_optimizer(config.optimizer, config.data.train_size or left)
     objective = config.objective
     strengths = {"--l1": objective.l1, "--l2": objective.l2, "--max-norm": objective.max_norm}
@@ -140,13 +140,16 @@ def optimizer(config: Any, total_steps: int) -> optax.GradientTransformation:
 
 
 def epoch_inputs(config: Any, data: Data, key: jax.Array) -> jax.Array:
-    """Shuffled positions among the replica's training rows, int32 [steps, batch].
+    """Positions among the replica's training rows, int32 [steps, batch].
 
-    What does not fill a last batch is left out of this epoch; another part is in the next.
+    What does not fill a last batch is left out of this epoch. Shuffled, another part is in the
+    next; in the order of the file, it is the same one.
     """
     rows, batch = data.own["train_rows"].shape[0], config.optimizer.batch_size
     steps = rows // batch
-    return permutation(key, rows)[: steps * batch].reshape(steps, batch)
+    in_file = config.data.order == "file"
+    order = jnp.arange(rows, dtype=jnp.int32) if in_file else permutation(key, rows)
+    return order[: steps * batch].reshape(steps, batch)
 
 
 def make_batch(config: Any, data: Data, x: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
@@ -178,8 +181,10 @@ def loss_fn(
 
 def evaluate(
     config: Any, net: Any, params: Tree, model_state: Tree, data: Data, split: str
-) -> tuple[dict[str, jax.Array], jax.Array]:
+) -> tuple[dict[str, jax.Array], jax.Array | None]:
     """Exact mean accuracy and loss over a split, and which examples were right.
+
+    Nothing, where no rows are held out for validation.
 
     "train" and "validation" are the replica's own rows of the training file; training labels
     are those it trained on, noise included.
@@ -191,6 +196,8 @@ def evaluate(
         rows = data.own[f"{split}_rows"]
     labels = data.own["labels"] if split == "train" else source["y"][rows]
     count = rows.shape[0]
+    if not count:
+        return {}, None
     loss = example_loss(config.objective)
 
     def chunk(inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:

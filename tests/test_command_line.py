@@ -370,6 +370,20 @@ def test_the_answer_is_on_stdout_and_progress_on_stderr(cli, finished):
     assert (finished / "results.csv").read_bytes() == before
 
 
+def test_without_validation_rows_there_are_no_validation_columns_and_no_tuning(cli, tmp_path):
+    line = f"study mlp {SMALL} --validation 0 --vary dropout=0,0.5 --seeds 2 --out all"
+    answer = cli(line)
+    assert answer.code == 0
+    for name in ("metrics.jsonl", "results.csv"):
+        text = (tmp_path / "all" / name).read_text()
+        assert "train_accuracy" in text and "validation_" not in text
+    assert cli("report all").out == answer.out.removesuffix("\nfolder: all\n")
+    refused(
+        cli(f"{line}_tuned --tune learning_rate=1e-3,1e-2"),
+        "learning_rate: tuned by validation score, but no rows are held out",
+    )
+
+
 def test_report_says_the_same_again(cli, finished):
     line = f"study mlp {SMALL} --vary dropout=0,0.5 --seeds 2 --out {finished}"
     trained, reported = cli(line), cli(f"report {finished}")

@@ -27,9 +27,11 @@ class Data:
         dataset: name of the data set; `list` shows them all.
         data_file: .npz file of arrays, with `--dataset file`.
         preprocess: what is done to the inputs, with statistics of the training rows.
-        validation: fraction of the training rows held out for validation.
+        validation: fraction of the training rows held out for validation; 0 trains on all of
+            them, and then nothing can be tuned.
         train_size: train on this many rows; none: on all that validation leaves.
         label_noise: probability that a training label is replaced by another class; none: off.
+        order: of the training rows: shuffled anew in every epoch, or as in the file.
         binary: keep only these classes, numbered from 0 in this order, e.g. 3,5; (): all.
         permute: shuffle the feature positions, by one permutation for all rows and seeds.
     """
@@ -40,6 +42,7 @@ class Data:
     validation: Static[float] = 0.1
     train_size: int | None = None
     label_noise: float | None = None
+    order: Literal["shuffled", "file"] = "shuffled"
     binary: tuple[int, ...] = ()
     permute: bool = False
 
@@ -54,11 +57,13 @@ def check(data: Data, spec: Spec) -> None:
     Raises:
         UsageError: names the flag, what is wrong and what would do.
     """
-    if not 0 < data.validation < 1:
-        raise UsageError(f"--validation {data.validation:g}: must lie between 0 and 1, e.g. 0.1")
-    held_out = _validation_size(data, spec.train_rows)
+    if not 0 <= data.validation < 1:
+        raise UsageError(
+            f"--validation {data.validation:g}: must be at least 0 and below 1, e.g. 0.1"
+        )
+    held_out = validation_size(data, spec.train_rows)
     left = spec.train_rows - held_out
-    if held_out < 1 or left < 1:
+    if (held_out < 1 and data.validation > 0) or left < 1:
         raise UsageError(
             f"--validation {data.validation:g}: leaves {held_out} rows for validation and {left} "
             f"for training, of {spec.train_rows}; both need at least one"
@@ -100,7 +105,8 @@ def prepare(
     stratified: they stay a simple random sample); training rows are the head of the rest. So the
     validation rows do not depend on `train_size`, and a smaller training set is part of a larger
     one. Label noise uses one uniform draw and one other class per row of the data set: labels
-    wrong at a rate are equally wrong at every higher rate, whatever the training size.
+    wrong at a rate are equally wrong at every higher rate, whatever the training size. With
+    `order` "file" the same training rows are listed as the file has them.
 
     Args:
         data: the config.
@@ -118,9 +124,11 @@ def prepare(
     check(data, dataset.spec)
     x, y = dataset.splits["train"]["x"], dataset.splits["train"]["y"]
     order = streams("split").permutation(len(x)).astype(np.int32)
-    held_out = _validation_size(data, len(x))
+    held_out = validation_size(data, len(x))
     validation_rows, rest = order[:held_out], order[held_out:]
     train_rows = rest[: data.train_size]
+    if data.order == "file":
+        train_rows = np.sort(train_rows)
     labels = y
     if data.label_noise is not None:
         labels = _noisy(y, dataset.spec.classes, data.label_noise, streams("labels"))
@@ -132,7 +140,8 @@ def prepare(
     }
 
 
-def _validation_size(data: Data, rows: int) -> int:
+def validation_size(data: Data, rows: int) -> int:
+    """How many of the data set's training rows are held out for validation."""
     return round(data.validation * rows)
 
 

@@ -24,6 +24,7 @@ SPELLINGS = {
     "validation": ["0.1", "0.25"],
     "train_size": ["none", "300"],
     "label_noise": ["none", "0", "0.4"],
+    "order": ["shuffled", "file"],
     "binary": ["()", "3,5", "7,0,1"],
     "permute": ["true", "false"],
     "optimizer": ["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop"],

@@ -15,6 +15,7 @@ from tests.experiments.conftest import first_state
 
 STATIC = {
     "preprocess": "pca", "validation": "0.2", "train_size": "700", "binary": "0,2",
+    "order": "file",
     "permute": "true", "optimizer": "rmsprop", "schedule": "linear", "warmup": "0.1",
     "batch_size": "90", "epochs": "3", "loss": "squared_error", "width": "8", "activation": "tanh",
     "norm": "layer", "skip": "true", "init": "lecun_normal", "bias_init": "fan_in_uniform",
