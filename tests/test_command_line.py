@@ -95,7 +95,9 @@ sys.exit(f"imported {{slow & sys.modules.keys()}}" if slow & sys.modules.keys() 
 """
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["study", "--help"], ["list"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["study", "--help"], ["list"], ["claim", "--help"]]
+)
 def test_help_imports_nothing_slow(arguments):
     script = HELP_WITHOUT_JAX.format(script=str(ROOT / "launch.py"), arguments=arguments)
     done = process("-c", script, cwd=ROOT)
@@ -106,7 +108,7 @@ def test_help_imports_nothing_slow(arguments):
 def test_the_overview_names_every_command_and_fits(cli):
     answer = cli("--help")
     assert (answer.code, answer.err) == (0, "")
-    for verb in ("list", "describe", "run", "study", "report"):
+    for verb in ("list", "describe", "run", "study", "report", "claim"):
         assert f"\n  {verb} " in answer.out
     assert max(map(len, answer.out.splitlines())) <= 80
     assert cli("help") == answer == cli("-h")

@@ -23,6 +23,7 @@ VERBS = {
     "run": "train one cell with one seed",
     "study": "train cells x seeds and answer with statistics",
     "report": "print the answer of a study folder again",
+    "claim": "published results: what was reproduced; or run one",
 }
 HELP = ("-h", "--help")
 INTERRUPTED = 130
@@ -80,6 +81,8 @@ def _dispatch(experiments: "Mapping[str, Entry]", argv: list[str], prog: str, on
         raise UsageError(f"unknown command {verb!r}; {_meant(verb, experiments, prog, only)}")
     if verb in ("list", "report"):
         code = _plain_verb(experiments, verb, rest, prog, only)
+    elif verb == "claim":
+        code = _claim(experiments, rest, prog)
     else:
         code = _work(experiments, verb, rest, prog, only)
     sys.stdout.flush()
@@ -87,8 +90,11 @@ def _dispatch(experiments: "Mapping[str, Entry]", argv: list[str], prog: str, on
 
 
 def _meant(word: str, experiments: "Mapping[str, Entry]", prog: str, only: str) -> str:
+    from experiments.claims import CLAIMS
     from experiments.studies import STUDIES
 
+    if word in CLAIMS and not only:
+        return f"to run this claim: {prog} claim {word}"
     if word in STUDIES and not only:
         return f"to run this study: {prog} study {word}"
     if word in experiments and not only:
@@ -112,6 +118,28 @@ def _plain_verb(
     if verb == "report":
         return commands.report(experiments, rest[0], prog)
     return commands.show_list(experiments, only)
+
+
+def _claim(experiments: "Mapping[str, Entry]", rest: list[str], prog: str) -> int:
+    """`claim`: all of them, or one by its name."""
+    from experiments.claims import CLAIMS
+
+    known = {name: each for name, each in CLAIMS.items() if each.experiment in experiments}
+    if not known:
+        raise UsageError("claims belong to the project's own experiments: python launch.py claim")
+    if rest and rest[0] in HELP:
+        print(_names("claim", {n: each.title for n, each in known.items()}, prog), flush=True)
+        return 0
+    named = bool(rest) and not rest[0].startswith("-")
+    if named and rest[0] not in known:
+        raise UsageError(f"unknown claim {rest[0]!r}; {_nearest(rest[0], list(known))}")
+    from experiments.engine import claiming
+
+    if named:
+        name, *arguments = rest
+        usage = f"{prog} claim {name}"
+        return claiming.run(experiments, name, known[name], arguments, usage)
+    return claiming.show(experiments, known, rest, f"{prog} claim")
 
 
 def _work(

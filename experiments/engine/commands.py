@@ -2,7 +2,7 @@
 
 import pathlib
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments.engine.cli import rows, terminal_width
@@ -65,7 +65,7 @@ def run(experiment: "Experiment", named: str | None, argv: Sequence[str], usage:
         experiment, config, seeds=1, first_seed=asked.run.seed, name="run",
         evaluate_every=training.evaluate_every, diagnose=training.diagnose,
     )  # fmt: skip
-    return _train(study, training, asked.layout)
+    return train(study, training, asked.layout)
 
 
 def study(experiment: "Experiment", named: str | None, argv: Sequence[str], usage: str) -> int:
@@ -96,7 +96,7 @@ def study(experiment: "Experiment", named: str | None, argv: Sequence[str], usag
         metric=grid.metric, margin=grid.margin, evaluate_every=training.evaluate_every,
         diagnose=training.diagnose, name=named or "study", question=declared.question,
     )  # fmt: skip
-    return _train(wanted, training, asked.layout)
+    return train(wanted, training, asked.layout)
 
 
 def _defaults(declared: "Declared") -> "options.Study":
@@ -116,7 +116,17 @@ def _spelled_arms(declared: "Declared") -> list[str]:
     return [" ".join([name, *_spelled(values)]) for name, values in declared.arms.items()]
 
 
-def _train(asked: "Study", training: "options.Training", layout: "options.Layout") -> int:
+def train(
+    asked: "Study",
+    training: "options.Training",
+    layout: "options.Layout",
+    conclude: Callable[[pathlib.Path], str] | None = None,
+) -> int:
+    """Trains a study, or takes it up, and prints its answer; or what it would cost.
+
+    Args:
+        conclude: what else to say, from the study folder.
+    """
     import jax
 
     from experiments.engine.devices import setup
@@ -142,7 +152,8 @@ def _train(asked: "Study", training: "options.Training", layout: "options.Layout
             "out of memory; finished replicas are kept. Fewer replicas side by side need less "
             "(--lanes 1), and so does a smaller net or batch"
         ) from None
-    print(f"{outcome.text}\n\nfolder: {outcome.folder}")
+    parts = [outcome.text, *([conclude(outcome.folder)] if conclude else [])]
+    print("\n\n".join([*parts, f"folder: {outcome.folder}"]))
     return 0
 
 
