@@ -26,7 +26,9 @@ class Data:
     Attributes:
         dataset: name of the data set; `list` shows them all.
         data_file: .npz file of arrays, with `--dataset file`.
-        preprocess: what is done to the inputs, with statistics of the training rows.
+        preprocess: what is done to the inputs, with statistics of the training rows; pca and zca
+            whiten, principal gives the principal components as they are.
+        components: how many of pca or principal to keep, the largest first; none: all.
         validation: fraction of the training rows held out for validation; 0 trains on all of
             them, and then nothing can be tuned.
         train_size: train on this many rows; none: on all that validation leaves.
@@ -38,7 +40,8 @@ class Data:
 
     dataset: str = "mnist1d"
     data_file: str = ""
-    preprocess: Literal["none", "centre", "standardise", "pca", "zca"] = "centre"
+    preprocess: Literal["none", "centre", "standardise", "pca", "zca", "principal"] = "centre"
+    components: int | None = None
     validation: Static[float] = 0.1
     train_size: int | None = None
     label_noise: float | None = None
@@ -68,6 +71,8 @@ def check(data: Data, spec: Spec) -> None:
             f"--validation {data.validation:g}: leaves {held_out} rows for validation and {left} "
             f"for training, of {spec.train_rows}; both need at least one"
         )
+    if data.components is not None:
+        _check_components(data, math.prod(spec.shape))
     if data.train_size is not None and not 1 <= data.train_size <= left:
         raise UsageError(
             f"--train-size {data.train_size}: must be 1 to {left:,} "
@@ -136,13 +141,26 @@ def prepare(
         "train_rows": train_rows,
         "validation_rows": validation_rows,
         "labels": labels[train_rows].astype(np.int32),
-        "stats": preprocessing.fit(data.preprocess, x[train_rows]),
+        "stats": preprocessing.fit(data.preprocess, x[train_rows], data.components),
     }
 
 
 def validation_size(data: Data, rows: int) -> int:
     """How many of the data set's training rows are held out for validation."""
     return round(data.validation * rows)
+
+
+def training_size(data: Data, rows: int) -> int:
+    """How many of the data set's training rows a replica trains on."""
+    return data.train_size or rows - validation_size(data, rows)
+
+
+def _check_components(data: Data, features: int) -> None:
+    flag = f"--components {data.components}"
+    if data.preprocess not in ("pca", "principal"):
+        raise UsageError(f"{flag}: only with --preprocess pca or principal")
+    if not 1 <= (data.components or 0) < features:
+        raise UsageError(f"{flag}: must be 1 to {features - 1}; none keeps all {features}")
 
 
 def _noisy(y: np.ndarray, classes: int, rate: float, random: np.random.Generator) -> np.ndarray:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from experiments import classification, mlp
-from experiments.classification import Objective, example_loss
 from experiments.data.dataset import Spec
 from experiments.engine.config import replace
 from experiments.engine.errors import UsageError
+from experiments.objectives import Objective, example_loss
 from nets import losses
 from tests.experiments.conftest import ROWS, first_state, reference_losses, reference_scores
 
