@@ -305,13 +305,14 @@ def test_a_mistake_gets_one_line_and_leaves_nothing_behind(cli, tmp_path, line):
 # ---------------------------------------------------------------- data
 
 
-def test_a_data_set_that_is_missing_offline(cli, tmp_path, monkeypatch):
+@pytest.mark.parametrize("line", ["run mlp --dataset mnist", "claim gelu-mnist"])
+def test_a_data_set_that_is_missing_offline(cli, tmp_path, monkeypatch, line):
     def refuse(*_, **__):
         raise urllib.error.URLError("no network")
 
     monkeypatch.setenv("ABLAX_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
-    answer = cli("run mlp --dataset mnist")
+    answer = cli(line)
     assert (answer.code, answer.out) == (3, "")
     assert answer.err.count("launch.py: ") == 1
     for file in MNIST.files:

@@ -37,8 +37,8 @@ def accepted(rule: Rule, quantity: Quantity) -> str:
     what = {
         "mean": f"mean of {first}",
         "median": f"median of {first}",
-        "difference": f"{first} - {''.join(others)}",
-        "ratio": f"{first} / {''.join(others)}",
+        "difference": f"{first} minus {''.join(others)}",
+        "ratio": f"{first} over {''.join(others)}",
     }[rule.statistic]
     low, high = (number(bound, quantity) for bound in (rule.low, rule.high))
     bounds = f"in [{low}, {high}]"
@@ -46,7 +46,8 @@ def accepted(rule: Rule, quantity: Quantity) -> str:
         bounds = f">= {low}"
     elif math.isinf(rule.low):
         bounds = f"<= {high}"
-    return f"{what} {bounds}" + (f" {quantity.unit}" if rule.statistic != "ratio" else "")
+    unit = {"ratio": "", "difference": "pp" if quantity.unit == "%" else quantity.unit}
+    return f"{what} {bounds} {unit.get(rule.statistic, quantity.unit)}".rstrip()
 
 
 def question(claim: Claim) -> str:

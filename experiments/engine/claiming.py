@@ -96,9 +96,10 @@ def _holds(folder: pathlib.Path, study: "Study") -> bool:
     from experiments.engine.folder import read_study
     from experiments.engine.study import specification
 
-    if not (folder / "study.json").is_file():
+    try:
+        found = read_study(folder)
+    except UsageError:  # not a study, or a damaged one
         return False
-    found = read_study(folder)
     wanted = {**specification(study), "name": study.name}
     return all(found.get(key) == value for key, value in wanted.items())
 

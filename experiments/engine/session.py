@@ -90,7 +90,7 @@ def prepare_programs(
         trainer, one = _trainer(study, static, dataset, jobs[0])
         cost = planning.estimate(trainer, one[0], Data(shapes_of(dataset), one[1]))
         tune = sum(job.phase == "tune" for job in jobs)
-        if tune and not _validates(trainer, one, dataset):
+        if tune and not trainer.measures(one[0], Data(shapes_of(dataset), one[1]), "validation"):
             raise UsageError(
                 f"{', '.join(dict(jobs[0].tuned))}: tuned by validation score, but no rows are "
                 "held out for validation"
@@ -119,15 +119,6 @@ def _trainer(
         raise UsageError("--batch-size is larger than the training set: an epoch has no step")
     total = steps * epochs_of(static)
     return dataclasses.replace(draft, total_steps=total), one
-
-
-def _validates(trainer: Trainer, one: tuple[Replica, Tree], dataset: Dataset) -> bool:
-    """Whether the experiment measures anything on validation rows."""
-
-    def scores(replica: Replica, data: Data) -> Tree:
-        return trainer.evaluate(trainer.init(replica), replica, data, "validation")[0]
-
-    return bool(jax.eval_shape(scores, one[0], Data(shapes_of(dataset), one[1])))
 
 
 def epochs_of(config: Any) -> int:

@@ -147,6 +147,14 @@ class Trainer:
         config, net, _ = self.model(replica)
         return self.experiment.evaluate(config, net, state.params, state.model_state, data, split)
 
+    def measures(self, replica: Replica, data: Data, split: str) -> bool:
+        """Whether anything is measured on a split: not if it has no rows. Takes shapes."""
+
+        def scores(replica: Replica, data: Data) -> Tree:
+            return self.evaluate(self.init(replica), replica, data, split)[0]
+
+        return bool(jax.eval_shape(scores, replica, data))
+
     def measure(self, state: State, replica: Replica, data: Data) -> dict[str, jax.Array]:
         """The experiment's further numbers of a net; none by default."""
         if self.experiment.measure is None:

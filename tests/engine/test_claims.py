@@ -21,6 +21,7 @@ from experiments.engine.claims import (
     median_interval,
     verdicts,
 )
+from experiments.engine.reopen import reopen
 from tests.engine.toy import TOY
 
 ERROR = Quantity("error", "%", lambda lines: 100 * lines[-1]["test_error"], decimals=1)
@@ -250,6 +251,11 @@ def test_a_claim_is_a_study_that_is_judged_listed_and_taken_up(command, tmp_path
     assert command("--out", "runs")[1] == command("--out", f"runs/{folder.name}")[1]
     assert "error. paper: reproduced" in " ".join(command("--out", "runs")[1].split())
     assert "error. paper: reproduced" not in command("--out", "nowhere")[1]
+    (tmp_path / "runs" / "a_damaged_one").mkdir()
+    (tmp_path / "runs" / "a_damaged_one" / "study.json").write_text("{")
+    assert "error. paper: reproduced" in " ".join(command("--out", "runs")[1].split())
+    reported = reopen(TOYS, folder).report(100)
+    assert "fast" in reported and claim_text.question(TINY)[:40] in reported
 
 
 def test_the_table_has_a_row_per_rule(command, tmp_path):
@@ -263,7 +269,7 @@ def test_the_table_has_a_row_per_rule(command, tmp_path):
     assert lines[2].startswith("| `tiny`, error | 10.0 % (paper) | mean of fast in [0.0, 50.0] % |")
     assert lines[2].endswith("| 3 | reproduced |")
     assert lines[3].endswith("| 3 | not reproduced |")
-    assert "| fast - slow <= 0.0 % |" in lines[4]
+    assert "| fast minus slow <= 0.0 pp |" in lines[4]
     assert lines[5].startswith("| `huge`") and lines[5].endswith("| not run (9 h) |")
 
 

@@ -1,13 +1,16 @@
 """Declared claims: all of them are studies that would train, with the recipes they state."""
 
 import dataclasses
+import itertools
 import math
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import EXPERIMENTS
+from experiments import EXPERIMENTS, classification, mlp
 from experiments.claims import CLAIMS
 from experiments.data.dataset import Spec
 from experiments.engine.claiming import study_of
@@ -108,3 +111,60 @@ def test_the_second_layer_of_the_mnist1d_perceptron_skips():
     np.testing.assert_allclose(
         net.apply(variables, x, train=False), dense("output", second), atol=1e-5
     )
+
+
+def configs(name: str) -> dict[str, Any]:
+    """Row -> config of its first replica."""
+    asked = study(name)
+    first = {job.cell: job.config for job in reversed(possible_jobs(asked))}
+    return {cell.levels["arm"]: first[index] for index, cell in enumerate(asked.cells)}
+
+
+def steps(config: Any) -> int:
+    return classification.total_steps(config, SPECS[config.data.dataset])
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("dropout-mnist", (1024, 1024, 1024)),
+        ("dropout-mnist-wide", (8192, 8192)),
+        ("dropout-mnist-regularizers", (1024, 1024, 2048)),
+    ],
+)
+def test_dropout_is_trained_as_its_paper_says(name, sizes):
+    sizes = (784, *sizes, 10)
+    expected = sum((a + 1) * b for a, b in itertools.pairwise(sizes))
+    assert set(parameters(name).values()) == {expected}
+    for row, config in configs(name).items():
+        assert 0 <= steps(config) - 1_000_000 < 500
+        kept = (1 - (config.input_dropout or 0), 1 - (config.dropout or 0))
+        assert kept == ((0.8, 0.5) if "dropout" in row else (1, 1))
+        assert config.objective.max_norm == (2 if "max-norm" in row else None)
+        assert (config.optimizer.optimizer, config.optimizer.momentum) == ("momentum", 0.95)
+        assert config.activation.name == "relu" and CLAIMS[name].needs_gpu
+
+
+def test_the_gelu_papers_net_is_tuned_and_trained_as_in_its_repository():
+    (config,) = configs("gelu-mnist").values()
+    assert parameters("gelu-mnist") == {"relu": 785 * 128 + 7 * 129 * 128 + 129 * 10}
+    assert steps(config) == 50 * (55_000 // 128)
+    (cell,) = study("gelu-mnist").cells
+    assert cell.tune == {"learning_rate": (1e-3, 1e-4, 1e-5), "dropout": (0, 0.25, 0.5)}
+    net = mlp.make_net(config, SPECS["mnist"])
+    variables: Any = net.init(jax.random.key(0), jnp.zeros((1, 784)), train=False)
+    layer = variables["params"]["layer_3"]
+    np.testing.assert_allclose(np.linalg.norm(layer["kernel"], axis=0), 1, rtol=1e-5)
+    assert not layer["bias"].any()
+    (rule,) = CLAIMS["gelu-mnist"].rules
+    assert rule.statistic == "median"
+
+
+def test_the_l2_svm_is_trained_as_its_paper_says():
+    assert set(parameters("l2svm-mnist").values()) == {71 * 512 + 513 * 512 + 513 * 10}
+    for row, config in configs("l2svm-mnist").items():
+        assert steps(config) == 400 * 300
+        net = mlp.make_net(config, SPECS["mnist"])
+        assert (net.input_noise, net.input_noise_steps) == (1, 120_000)
+        assert config.objective.loss == {"softmax": "cross_entropy", "svm": "squared_hinge"}[row]
+        assert (config.objective.l2, config.objective.penalise) == (0.0005, "output")
