@@ -148,6 +148,9 @@ def run(
 def _refuse_cpu(name: str, claim: Claim, usage: str) -> None:
     import jax
 
+    from experiments.engine.devices import setup
+
+    setup()  # before the first use of a device
     if jax.default_backend() == "cpu":
         raise UsageError(
             f"{name} needs a GPU ({claim.cost}); {usage} --force trains it on this CPU"
