@@ -4,10 +4,9 @@ An experiment's config composes `Data`, `Optimizer` and `Objective` as its field
 `optimizer` and `objective`; the functions below are then its pieces.
 """
 
-import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Any, Literal
+import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,57 +16,14 @@ import optax
 from experiments import data as datasets
 from experiments.data import preprocess, split
 from experiments.data.dataset import Dataset, Spec
-from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Data, Tree
 from experiments.engine.keys import Streams, permutation
 from experiments.engine.statistics import Metric
+from experiments.objectives import check_objective, example_loss, penalty
 from experiments.optimizers import check_optimizer, make_optimizer
-from nets import losses
-from nets.regularizers import concentration, l1, l2, max_norm
+from nets.regularizers import concentration, max_norm
 
 EVALUATION_ROWS = 1000
-
-
-@dataclasses.dataclass(frozen=True)
-class Objective:
-    """What is minimised.
-
-    Attributes:
-        loss: cross_entropy; hinge (Weston-Watkins), crammer_singer or squared_hinge
-            (one-vs-rest); sigmoid (one-vs-rest cross-entropy) or squared_error.
-        hinge_margin: margin of the hinge losses.
-        label_smoothing: of cross_entropy.
-        l1: strength of sum |w| over all kernels; with l2, the elastic penalty.
-        l2: strength of sum w^2 over all kernels.
-        max_norm: largest norm of a unit's incoming weights, enforced after every step.
-    """
-
-    loss: Literal[
-        "cross_entropy", "hinge", "crammer_singer", "squared_hinge", "sigmoid", "squared_error"
-    ] = "cross_entropy"
-    hinge_margin: float = 1.0
-    label_smoothing: float = 0.0
-    l1: float | None = None
-    l2: float | None = None
-    max_norm: float | None = None
-
-
-def example_loss(config: Objective) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """The loss as (logits [B, K], labels [B]) -> [B]."""
-    match config.loss:
-        case "hinge":
-            return functools.partial(losses.multiclass_hinge, margin=config.hinge_margin)
-        case "crammer_singer":
-            return functools.partial(losses.crammer_singer_hinge, margin=config.hinge_margin)
-        case "squared_hinge":
-            return functools.partial(losses.one_vs_rest_squared_hinge, margin=config.hinge_margin)
-        case "sigmoid":
-            return losses.sigmoid_cross_entropy
-        case "squared_error":
-            return losses.one_hot_squared_error
-        case _:
-            smoothing = config.label_smoothing
-            return functools.partial(losses.softmax_cross_entropy, label_smoothing=smoothing)
 
 
 def metrics(config: Any, spec: Spec) -> tuple[Metric, ...]:
@@ -96,21 +52,8 @@ def load(config: Any, manual_dir: str | None) -> Dataset:
 def check(config: Any, spec: Spec) -> None:
     """Refuses values that cannot train. Raises `UsageError`."""
     split.check(config.data, spec)
-    left = spec.train_rows - round(config.data.validation * spec.train_rows)
-    check_optimizer(config.optimizer, config.data.train_size or left)
-    objective = config.objective
-    strengths = {"--l1": objective.l1, "--l2": objective.l2, "--max-norm": objective.max_norm}
-    for flag, value in strengths.items():
-        if value is not None and not 0 <= value < float("inf"):
-            raise UsageError(f"{flag} {value}: must not be negative")
-    if objective.max_norm == 0:
-        raise UsageError("--max-norm 0: must be positive; none switches it off")
-    if not 0 < objective.hinge_margin < float("inf"):
-        raise UsageError(f"--hinge-margin {objective.hinge_margin}: must be positive")
-    if not 0 <= objective.label_smoothing < 1:
-        raise UsageError(
-            f"--label-smoothing {objective.label_smoothing}: must be at least 0 and below 1"
-        )
+    check_optimizer(config.optimizer, split.training_size(config.data, spec.train_rows))
+    check_objective(config.objective)
 
 
 @functools.lru_cache(maxsize=128)
@@ -127,9 +70,15 @@ def prepare(config: Any, dataset: Dataset, streams: Streams) -> dict[str, Any]:
 
 
 def sample_input(config: Any, spec: Spec) -> jax.Array:
-    """Zeros [1, *shape]."""
-    del config
-    return jnp.zeros((1, *spec.shape))
+    """Zeros [1, *shape], the shape of a preprocessed example."""
+    components = config.data.components
+    return jnp.zeros((1, *(spec.shape if components is None else (components,))))
+
+
+def total_steps(config: Any, spec: Spec) -> int:
+    """Length of the training."""
+    rows = split.training_size(config.data, spec.train_rows)
+    return rows // config.optimizer.batch_size * config.optimizer.epochs
 
 
 def optimizer(config: Any, total_steps: int) -> optax.GradientTransformation:
@@ -140,13 +89,16 @@ def optimizer(config: Any, total_steps: int) -> optax.GradientTransformation:
 
 
 def epoch_inputs(config: Any, data: Data, key: jax.Array) -> jax.Array:
-    """Shuffled positions among the replica's training rows, int32 [steps, batch].
+    """Positions among the replica's training rows, int32 [steps, batch].
 
-    What does not fill a last batch is left out of this epoch; another part is in the next.
+    What does not fill a last batch is left out of this epoch. Shuffled, another part is in the
+    next; in the order of the file, it is the same one.
     """
     rows, batch = data.own["train_rows"].shape[0], config.optimizer.batch_size
     steps = rows // batch
-    return permutation(key, rows)[: steps * batch].reshape(steps, batch)
+    in_file = config.data.order == "file"
+    order = jnp.arange(rows, dtype=jnp.int32) if in_file else permutation(key, rows)
+    return order[: steps * batch].reshape(steps, batch)
 
 
 def make_batch(config: Any, data: Data, x: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
@@ -169,17 +121,15 @@ def loss_fn(
     loss = jnp.mean(example_loss(objective)(logits, batch["y"]))
     right = jnp.mean(jnp.argmax(logits, axis=-1) == batch["y"])
     measured = {"accuracy": right, "loss": loss}
-    if objective.l1 is not None:
-        loss = loss + objective.l1 * l1(params)
-    if objective.l2 is not None:
-        loss = loss + objective.l2 * l2(params)
-    return loss, (model_state, measured)
+    return loss + penalty(objective, params), (model_state, measured)
 
 
 def evaluate(
     config: Any, net: Any, params: Tree, model_state: Tree, data: Data, split: str
-) -> tuple[dict[str, jax.Array], jax.Array]:
+) -> tuple[dict[str, jax.Array], jax.Array | None]:
     """Exact mean accuracy and loss over a split, and which examples were right.
+
+    Nothing, where no rows are held out for validation.
 
     "train" and "validation" are the replica's own rows of the training file; training labels
     are those it trained on, noise included.
@@ -191,6 +141,8 @@ def evaluate(
         rows = data.own[f"{split}_rows"]
     labels = data.own["labels"] if split == "train" else source["y"][rows]
     count = rows.shape[0]
+    if not count:
+        return {}, None
     loss = example_loss(config.objective)
 
     def chunk(inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -229,14 +181,15 @@ def measure(
 
 
 def linear_templates(config: Any, params: Tree, spec: Spec) -> dict[str, np.ndarray]:
-    """The class templates of a linear classifier as images, one per class; none of a deeper net."""
+    """The class templates of a linear classifier as images, one per class; none of a deeper net,
+    nor of one that sees components of an image only."""
     del config
-    kernels = [
+    found = [
         leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)
         if jax.tree_util.keystr(path[-1:], simple=True) == "kernel"
     ]  # fmt: skip
-    if len(kernels) != 1:
+    if len(found) != 1 or found[0].shape[0] != math.prod(spec.shape):
         return {}
     shape = spec.shape if len(spec.shape) > 1 else (1, *spec.shape)
-    columns = np.asarray(kernels[0]).T
+    columns = np.asarray(found[0]).T
     return {f"template_{k}": column.reshape(shape) for k, column in enumerate(columns)}

@@ -6,13 +6,13 @@ from typing import Annotated, Any, Literal
 import jax.numpy as jnp
 
 from experiments import classification
-from experiments.classification import Objective
 from experiments.data.dataset import Spec
 from experiments.data.split import Data
 from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Experiment
 from experiments.engine.selection import Selection, check_selection
 from experiments.engine.values import Choices, spell
+from experiments.objectives import Objective
 from experiments.optimizers import Optimizer
 from nets.activations import ACTIVATIONS, Activation, as_activation
 from nets.initializers import INITIALIZERS, Initializer
@@ -34,6 +34,7 @@ class Config:
         dropout: rate after each activation.
         input_dropout: rate on the input.
         input_noise: standard deviation of Gaussian noise on the input.
+        input_noise_schedule: constant, or linear decay to zero over the training.
         skip: add a hidden layer's input to its output where the widths match.
         init: initialiser of every kernel, `he_normal` or `normal:0.01`.
         init_scale: factor on all initial kernels.
@@ -51,6 +52,7 @@ class Config:
     dropout: float | None = None
     input_dropout: float | None = None
     input_noise: float | None = None
+    input_noise_schedule: Literal["constant", "linear"] = "constant"
     skip: bool = False
     init: Annotated[Initializer, Choices(INITIALIZERS)] = INITIALIZERS["he_normal"]
     init_scale: float = 1.0
@@ -80,6 +82,7 @@ def check(config: Any, spec: Spec) -> None:
 
 def make_net(config: Any, spec: Spec) -> MLP:
     """The net of a config; float fields may be tracers."""
+    falls = config.input_noise_schedule == "linear"
     return MLP(
         widths=config.width,
         classes=spec.classes,
@@ -88,6 +91,7 @@ def make_net(config: Any, spec: Spec) -> MLP:
         dropout=config.dropout,
         input_dropout=config.input_dropout,
         input_noise=config.input_noise,
+        input_noise_steps=classification.total_steps(config, spec) if falls else None,
         skip=config.skip,
         kernel_init=config.init,
         init_scale=config.init_scale,

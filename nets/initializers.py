@@ -92,6 +92,17 @@ def orthogonal(key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> jax.Ar
     return jax.nn.initializers.orthogonal()(key, shape, wide).astype(dtype)
 
 
+def unit_norm(key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> jax.Array:
+    """Normal, then every output's incoming weights scaled to norm 1: variance 1 / fan_in.
+
+    Hendrycks & Gimpel 2016 (arXiv 1606.08415, section 3.1).
+    """
+    fans(shape)
+    weights = jax.random.normal(key, shape, jnp.promote_types(dtype, jnp.float32))
+    norms = jnp.linalg.norm(weights.reshape(-1, shape[-1]), axis=0)
+    return (weights / norms.reshape((1,) * (len(shape) - 1) + norms.shape)).astype(dtype)
+
+
 def identity(key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> jax.Array:
     """Output i copies input i, in a convolution at the centre of the window; the rest is 0."""
     del key
@@ -127,6 +138,7 @@ INITIALIZERS: MappingProxyType[str, Initializer] = MappingProxyType(
             Initializer("he_normal", he_normal),
             Initializer("he_uniform", he_uniform),
             Initializer("orthogonal", orthogonal),
+            Initializer("unit_norm", unit_norm),
             Initializer("identity", identity),
         )
     }

@@ -29,6 +29,7 @@ class MLP(nn.Module):
         dropout: rate after each activation (None: no dropout in the program).
         input_dropout: rate on the input.
         input_noise: standard deviation of Gaussian noise added to the input, before its dropout.
+        input_noise_steps: training steps over which it falls linearly to zero (None: constant).
         skip: each hidden layer that is as wide as its input adds that input to its output
             (He et al. 2015, arXiv 1512.03385, equation 1).
         kernel_init: of every layer.
@@ -46,6 +47,7 @@ class MLP(nn.Module):
     dropout: float | None = None
     input_dropout: float | None = None
     input_noise: float | None = None
+    input_noise_steps: int | None = None
     skip: bool = False
     kernel_init: InitFunction = INITIALIZERS["he_normal"]
     init_scale: float = 1.0
@@ -79,7 +81,8 @@ class MLP(nn.Module):
         if self.dtype is not None:
             hidden = hidden.astype(self.dtype)
         if self.input_noise is not None:
-            hidden = GaussianNoise(self.input_noise, name="input_noise")(hidden, train=train)
+            noise = GaussianNoise(self.input_noise, self.input_noise_steps, name="input_noise")
+            hidden = noise(hidden, train=train)
         if self.input_dropout is not None:
             hidden = Dropout(self.input_dropout, name="input_dropout")(hidden, train=train)
         for number, activation in enumerate(self._activations(), start=1):

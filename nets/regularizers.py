@@ -23,6 +23,11 @@ def kernels(path: tuple[Any, ...], leaf: Any) -> bool:
     return bool(path) and jax.tree_util.keystr(path[-1:], simple=True) == "kernel"
 
 
+def output_kernels(path: tuple[Any, ...], leaf: Any) -> bool:
+    """Chooses the kernel of the layer called "output" alone."""
+    return kernels(path, leaf) and jax.tree_util.keystr(path[-2:-1], simple=True) == "output"
+
+
 def l1(params: Any, where: Where = kernels) -> Float[Array, ""]:
     """Sum of |w| over the chosen weights (Tibshirani 1996)."""
     return sum((jnp.sum(jnp.abs(leaf)) for leaf in _chosen(params, where)), jnp.zeros(()))
@@ -126,18 +131,30 @@ class GaussianNoise(nn.Module):
     """Adds N(0, sd^2) to every input in training; `sd` may be a tracer (Bishop 1995).
 
     Draws from the same collection as `Dropout`; Flax gives every module its own key.
+
+    Attributes:
+        sd: standard deviation, at the first step if it falls.
+        steps: training steps over which it falls linearly to zero (None: it does not). They are
+            counted in the collection "schedule", which training has to update.
     """
 
     sd: float
+    steps: int | None = None
     rng_collection: str = "dropout"
 
     @nn.compact
     def __call__(self, x: Float[Array, "*shape"], *, train: bool) -> Float[Array, "*shape"]:
         """Adds noise while training; otherwise returns `x`."""
+        sd = jnp.asarray(self.sd, jnp.float32)
+        if self.steps is not None:
+            done = self.variable("schedule", "steps", jnp.zeros, (), jnp.int32)
+            sd = sd * jnp.clip(1 - done.value / self.steps, 0, 1)
+            if train and not self.is_initializing():
+                done.value = done.value + 1
         if not train:
             return x
         noise = jax.random.normal(self.make_rng(self.rng_collection), x.shape, x.dtype)
-        return x + jnp.asarray(self.sd, x.dtype) * noise
+        return x + sd.astype(x.dtype) * noise
 
 
 def _chosen(params: Any, where: Where) -> list[jax.Array]:

@@ -17,12 +17,14 @@ CHECKED = [
     "experiments.classification",
     "experiments.data",
     "experiments.mlp",
+    "experiments.objectives",
     "experiments.optimizers",
     *(
         f"experiments.engine.{name}"
         for name in (
-            "analysis", "answer", "config", "contrasts", "diagnostics", "folder", "grids",
-            "interactions", "keys", "lease", "options", "paired", "pairing", "plan", "preview",
+            "analysis", "answer", "claim_text", "claims", "config", "contrasts", "diagnostics",
+            "folder", "grids", "interactions", "keys", "lease", "options", "paired", "pairing",
+            "plan", "preview",
             "program", "record", "results", "session", "statistics", "step", "study", "text",
             "train", "values", "verdicts", "wording",
         )

@@ -96,7 +96,9 @@ sys.exit(f"imported {{slow & sys.modules.keys()}}" if slow & sys.modules.keys() 
 """
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["study", "--help"], ["list"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["study", "--help"], ["list"], ["claim", "--help"]]
+)
 def test_help_imports_nothing_slow(arguments):
     script = HELP_WITHOUT_JAX.format(script=str(ROOT / "launch.py"), arguments=arguments)
     done = process("-c", script, cwd=ROOT)
@@ -107,7 +109,7 @@ def test_help_imports_nothing_slow(arguments):
 def test_the_overview_names_every_command_and_fits(cli):
     answer = cli("--help")
     assert (answer.code, answer.err) == (0, "")
-    for verb in ("list", "describe", "run", "study", "report"):
+    for verb in ("list", "describe", "run", "study", "report", "claim"):
         assert f"\n  {verb} " in answer.out
     assert max(map(len, answer.out.splitlines())) <= 80
     assert cli("help") == answer == cli("-h")
@@ -304,13 +306,14 @@ def test_a_mistake_gets_one_line_and_leaves_nothing_behind(cli, tmp_path, line):
 # ---------------------------------------------------------------- data
 
 
-def test_a_data_set_that_is_missing_offline(cli, tmp_path, monkeypatch):
+@pytest.mark.parametrize("line", ["run mlp --dataset mnist", "claim gelu-mnist"])
+def test_a_data_set_that_is_missing_offline(cli, tmp_path, monkeypatch, line):
     def refuse(*_, **__):
         raise urllib.error.URLError("no network")
 
     monkeypatch.setenv("ABLAX_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
-    answer = cli("run mlp --dataset mnist")
+    answer = cli(line)
     assert (answer.code, answer.out) == (3, "")
     assert answer.err.count("launch.py: ") == 1
     for file in MNIST.files:
@@ -368,6 +371,20 @@ def test_the_answer_is_on_stdout_and_progress_on_stderr(cli, finished):
     assert "every replica was trained before" in again.err
     assert max(map(len, again.out.replace(str(finished), "").splitlines())) <= 80
     assert (finished / "results.csv").read_bytes() == before
+
+
+def test_without_validation_rows_there_are_no_validation_columns_and_no_tuning(cli, tmp_path):
+    line = f"study mlp {SMALL} --validation 0 --vary dropout=0,0.5 --seeds 2 --out all"
+    answer = cli(line)
+    assert answer.code == 0
+    for name in ("metrics.jsonl", "results.csv"):
+        text = (tmp_path / "all" / name).read_text()
+        assert "train_accuracy" in text and "validation_" not in text
+    assert cli("report all").out == answer.out.removesuffix("\nfolder: all\n")
+    refused(
+        cli(f"{line}_tuned --tune learning_rate=1e-3,1e-2"),
+        "learning_rate: tuned by validation score, but no rows are held out",
+    )
 
 
 def test_report_says_the_same_again(cli, finished):

@@ -12,6 +12,7 @@ whitening; notation: X centred rows, X'X / n = V diag(l) V'):
 - standardise: (x - mean) / sd per feature; features that are constant in the training rows are
   only centred
 - pca: (x - mean) V diag(1 / sqrt(l + eps)), largest l first
+- principal: (x - mean) V, not whitened
 - zca: (x - mean) V diag(1 / sqrt(l + eps)) V', the whitening closest to x
 """
 
@@ -20,7 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-Kind = Literal["none", "centre", "standardise", "pca", "zca"]
+Kind = Literal["none", "centre", "standardise", "pca", "zca", "principal"]
 
 EPSILON = 1e-5
 """eps of whitening, relative to the largest eigenvalue: no direction is amplified over
@@ -30,12 +31,15 @@ pixels) stay near 0. Relative, so it means the same for data of any scale."""
 BLOCK = 4096  # rows held in float64 at a time
 
 
-def fit(kind: Kind, x_rows: np.ndarray) -> dict[str, np.ndarray]:
+def fit(kind: Kind, x_rows: np.ndarray, components: int | None = None) -> dict[str, np.ndarray]:
     """Statistics of the rows `x_rows` (n, *shape), computed in float64, returned as float32.
 
+    Args:
+        components: leading components of pca and principal that are kept; None: all.
+
     Returns:
-        none: {}; centre: "mean" (*shape); standardise: "mean" and "scale" (*shape); pca and zca:
-        "mean" (*shape) and "matrix" (d, d), d being the number of features.
+        none: {}; centre: "mean" (*shape); standardise: "mean" and "scale" (*shape); pca, zca and
+        principal: "mean" (*shape) and "matrix" (d, components), d being the number of features.
     """
     if kind == "none":
         return {}
@@ -47,8 +51,8 @@ def fit(kind: Kind, x_rows: np.ndarray) -> dict[str, np.ndarray]:
         sd = np.sqrt(np.sum(squares, axis=0) / len(x_rows))
         constant = (x_rows == x_rows[:1]).all(0).reshape(-1)
         statistics["scale"] = (1.0 / np.where(constant, 1.0, sd)).reshape(shape)
-    elif kind in ("pca", "zca"):
-        statistics["matrix"] = _whitening(_covariance(x_rows, mean), zca=kind == "zca")
+    elif kind in ("pca", "zca", "principal"):
+        statistics["matrix"] = _matrix(kind, _covariance(x_rows, mean))[:, :components]
     return {name: value.astype(np.float32) for name, value in statistics.items()}
 
 
@@ -57,7 +61,7 @@ def apply(stats: Mapping[str, Any], x: Any) -> Any:
 
     Returns:
         float32, of the shape of `x` (whitening mixes features, so positions lose their meaning
-        under pca).
+        under pca and principal); (n, components) where only some are kept.
     """
     import jax.numpy as jnp
 
@@ -68,7 +72,8 @@ def apply(stats: Mapping[str, Any], x: Any) -> Any:
         x = x * stats["scale"][None]
     if "matrix" in stats:
         flat = x.reshape(x.shape[0], -1)
-        x = jnp.matmul(flat, stats["matrix"], precision="highest").reshape(x.shape)
+        mixed = jnp.matmul(flat, stats["matrix"], precision="highest")
+        x = mixed.reshape(x.shape) if mixed.shape == flat.shape else mixed
     return x
 
 
@@ -89,8 +94,8 @@ def _covariance(x: np.ndarray, mean: np.ndarray) -> np.ndarray:
     return products / len(x)
 
 
-def _whitening(covariance: np.ndarray, zca: bool) -> np.ndarray:
-    """The matrix that whitens centred rows from the right (d, d).
+def _matrix(kind: Kind, covariance: np.ndarray) -> np.ndarray:
+    """What pca, zca or principal multiply centred rows with from the right (d, d).
 
     An eigenvector's sign is arbitrary; its largest entry is made positive.
     """
@@ -98,6 +103,8 @@ def _whitening(covariance: np.ndarray, zca: bool) -> np.ndarray:
     values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
     largest = np.take_along_axis(vectors, np.abs(vectors).argmax(0)[None], axis=0)
     vectors = vectors * np.sign(largest)
+    if kind == "principal":
+        return vectors
     floor = EPSILON * values[0] if values[0] > 0 else 1.0
     matrix = vectors / np.sqrt(values + floor)[None]
-    return matrix @ vectors.T if zca else matrix
+    return matrix @ vectors.T if kind == "zca" else matrix

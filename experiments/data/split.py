@@ -26,20 +26,26 @@ class Data:
     Attributes:
         dataset: name of the data set; `list` shows them all.
         data_file: .npz file of arrays, with `--dataset file`.
-        preprocess: what is done to the inputs, with statistics of the training rows.
-        validation: fraction of the training rows held out for validation.
+        preprocess: what is done to the inputs, with statistics of the training rows; pca and zca
+            whiten, principal gives the principal components as they are.
+        components: how many of pca or principal to keep, the largest first; none: all.
+        validation: fraction of the training rows held out for validation; 0 trains on all of
+            them, and then nothing can be tuned.
         train_size: train on this many rows; none: on all that validation leaves.
         label_noise: probability that a training label is replaced by another class; none: off.
+        order: of the training rows: shuffled anew in every epoch, or as in the file.
         binary: keep only these classes, numbered from 0 in this order, e.g. 3,5; (): all.
         permute: shuffle the feature positions, by one permutation for all rows and seeds.
     """
 
     dataset: str = "mnist1d"
     data_file: str = ""
-    preprocess: Literal["none", "centre", "standardise", "pca", "zca"] = "centre"
+    preprocess: Literal["none", "centre", "standardise", "pca", "zca", "principal"] = "centre"
+    components: int | None = None
     validation: Static[float] = 0.1
     train_size: int | None = None
     label_noise: float | None = None
+    order: Literal["shuffled", "file"] = "shuffled"
     binary: tuple[int, ...] = ()
     permute: bool = False
 
@@ -54,15 +60,19 @@ def check(data: Data, spec: Spec) -> None:
     Raises:
         UsageError: names the flag, what is wrong and what would do.
     """
-    if not 0 < data.validation < 1:
-        raise UsageError(f"--validation {data.validation:g}: must lie between 0 and 1, e.g. 0.1")
-    held_out = _validation_size(data, spec.train_rows)
+    if not 0 <= data.validation < 1:
+        raise UsageError(
+            f"--validation {data.validation:g}: must be at least 0 and below 1, e.g. 0.1"
+        )
+    held_out = validation_size(data, spec.train_rows)
     left = spec.train_rows - held_out
-    if held_out < 1 or left < 1:
+    if (held_out < 1 and data.validation > 0) or left < 1:
         raise UsageError(
             f"--validation {data.validation:g}: leaves {held_out} rows for validation and {left} "
             f"for training, of {spec.train_rows}; both need at least one"
         )
+    if data.components is not None:
+        _check_components(data, math.prod(spec.shape))
     if data.train_size is not None and not 1 <= data.train_size <= left:
         raise UsageError(
             f"--train-size {data.train_size}: must be 1 to {left:,} "
@@ -100,7 +110,8 @@ def prepare(
     stratified: they stay a simple random sample); training rows are the head of the rest. So the
     validation rows do not depend on `train_size`, and a smaller training set is part of a larger
     one. Label noise uses one uniform draw and one other class per row of the data set: labels
-    wrong at a rate are equally wrong at every higher rate, whatever the training size.
+    wrong at a rate are equally wrong at every higher rate, whatever the training size. With
+    `order` "file" the same training rows are listed as the file has them.
 
     Args:
         data: the config.
@@ -118,9 +129,11 @@ def prepare(
     check(data, dataset.spec)
     x, y = dataset.splits["train"]["x"], dataset.splits["train"]["y"]
     order = streams("split").permutation(len(x)).astype(np.int32)
-    held_out = _validation_size(data, len(x))
+    held_out = validation_size(data, len(x))
     validation_rows, rest = order[:held_out], order[held_out:]
     train_rows = rest[: data.train_size]
+    if data.order == "file":
+        train_rows = np.sort(train_rows)
     labels = y
     if data.label_noise is not None:
         labels = _noisy(y, dataset.spec.classes, data.label_noise, streams("labels"))
@@ -128,12 +141,26 @@ def prepare(
         "train_rows": train_rows,
         "validation_rows": validation_rows,
         "labels": labels[train_rows].astype(np.int32),
-        "stats": preprocessing.fit(data.preprocess, x[train_rows]),
+        "stats": preprocessing.fit(data.preprocess, x[train_rows], data.components),
     }
 
 
-def _validation_size(data: Data, rows: int) -> int:
+def validation_size(data: Data, rows: int) -> int:
+    """How many of the data set's training rows are held out for validation."""
     return round(data.validation * rows)
+
+
+def training_size(data: Data, rows: int) -> int:
+    """How many of the data set's training rows a replica trains on."""
+    return data.train_size or rows - validation_size(data, rows)
+
+
+def _check_components(data: Data, features: int) -> None:
+    flag = f"--components {data.components}"
+    if data.preprocess not in ("pca", "principal"):
+        raise UsageError(f"{flag}: only with --preprocess pca or principal")
+    if not 1 <= (data.components or 0) < features:
+        raise UsageError(f"{flag}: must be 1 to {features - 1}; none keeps all {features}")
 
 
 def _noisy(y: np.ndarray, classes: int, rate: float, random: np.random.Generator) -> np.ndarray:

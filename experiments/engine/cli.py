@@ -28,6 +28,7 @@ VERBS = {
     "reproduce": "train a recorded study again and compare it, bit by bit",
     "merge": "join the folders of a study's shards",
     "pack": "make one archive of a study folder, with a methods paragraph",
+    "claim": "published results: what was reproduced; or run one",
 }
 FOLDER_VERBS = ("report", "resume", "reproduce", "merge", "pack")
 HELP = ("-h", "--help")
@@ -87,6 +88,8 @@ def _dispatch(experiments: "Mapping[str, Entry]", argv: list[str], prog: str, on
         raise UsageError(f"unknown command {verb!r}; {_meant(verb, experiments, prog, only)}")
     if verb == "list":
         code = _list(experiments, rest, prog, only)
+    elif verb == "claim":
+        code = _claim(experiments, rest, prog)
     elif verb in FOLDER_VERBS:
         code = _folder_verb(experiments, verb, rest, prog)
     else:
@@ -96,8 +99,11 @@ def _dispatch(experiments: "Mapping[str, Entry]", argv: list[str], prog: str, on
 
 
 def _meant(word: str, experiments: "Mapping[str, Entry]", prog: str, only: str) -> str:
+    from experiments.claims import CLAIMS
     from experiments.studies import STUDIES
 
+    if word in CLAIMS and not only:
+        return f"to run this claim: {prog} claim {word}"
     if word in STUDIES and not only:
         return f"to run this study: {prog} study {word}"
     if word in experiments and not only:
@@ -128,6 +134,28 @@ def _folder_verb(experiments: "Mapping[str, Entry]", verb: str, rest: list[str],
     from experiments.engine import folder_commands
 
     return folder_commands.VERBS[verb](experiments, folders, arguments, usage)
+
+
+def _claim(experiments: "Mapping[str, Entry]", rest: list[str], prog: str) -> int:
+    """`claim`: all of them, or one by its name."""
+    from experiments.claims import CLAIMS
+
+    known = {name: each for name, each in CLAIMS.items() if each.experiment in experiments}
+    if not known:
+        raise UsageError("claims belong to the project's own experiments: python launch.py claim")
+    if rest and rest[0] in HELP:
+        print(_names("claim", {n: each.title for n, each in known.items()}, prog), flush=True)
+        return 0
+    named = bool(rest) and not rest[0].startswith("-")
+    if named and rest[0] not in known:
+        raise UsageError(f"unknown claim {rest[0]!r}; {_nearest(rest[0], list(known))}")
+    from experiments.engine import claiming
+
+    if named:
+        name, *arguments = rest
+        usage = f"{prog} claim {name}"
+        return claiming.run(experiments, name, known[name], arguments, usage)
+    return claiming.show(experiments, known, rest, f"{prog} claim")
 
 
 def _work(

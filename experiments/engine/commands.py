@@ -1,8 +1,9 @@
 """What the verbs of the command line do. The answer goes to stdout, progress to stderr."""
 
 import contextlib
+import pathlib
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments.engine.cli import rows, terminal_width
@@ -57,7 +58,7 @@ def run(experiment: "Experiment", named: str | None, argv: Sequence[str], usage:
         experiment, config, seeds=1, first_seed=asked.run.seed, name="run",
         evaluate_every=training.evaluate_every, diagnose=training.diagnose,
     )  # fmt: skip
-    return _train(study, asked)
+    return train(study, asked)
 
 
 def study(experiment: "Experiment", named: str | None, argv: Sequence[str], usage: str) -> int:
@@ -89,7 +90,7 @@ def study(experiment: "Experiment", named: str | None, argv: Sequence[str], usag
         metric=grid.metric, margin=grid.margin, evaluate_every=training.evaluate_every,
         diagnose=training.diagnose, name=named or "study", question=declared.question,
     )  # fmt: skip
-    return _train(wanted if grid.shard is None else shard(wanted, grid.shard), asked)
+    return train(wanted if grid.shard is None else shard(wanted, grid.shard), asked)
 
 
 def _defaults(declared: "Declared") -> "options.Study":
@@ -109,7 +110,16 @@ def _spelled_arms(declared: "Declared") -> list[str]:
     return [" ".join([name, *_spelled(values)]) for name, values in declared.arms.items()]
 
 
-def _train(study: "Study", asked: "options.Run | options.Study") -> int:
+def train(
+    study: "Study",
+    asked: "options.Run | options.Study",
+    conclude: Callable[[pathlib.Path], str] | None = None,
+) -> int:
+    """Trains a study, or takes it up, and prints its answer; or what it would cost.
+
+    Args:
+        conclude: what else to say, from the study folder.
+    """
     from experiments.engine.devices import setup
     from experiments.engine.folder import folder_of, planned_devices
     from experiments.engine.options import override_of
@@ -128,7 +138,8 @@ def _train(study: "Study", asked: "options.Run | options.Study") -> int:
         return 0
     with memory_told():
         outcome = train_study(study, training.out, saving=asked.saving, echo=account, **given)
-    print(f"{outcome.text}\n\nfolder: {outcome.folder}")
+    parts = [outcome.text, *([conclude(outcome.folder)] if conclude else [])]
+    print("\n\n".join([*parts, f"folder: {outcome.folder}"]))
     return 0
 
 

@@ -51,7 +51,7 @@ class Experiment:
             -> loss, (model_state, metrics). (traced)
         evaluate: (config, net, params, model_state, data, split) -> (metrics, correct), exact
             over the whole split ("train", "validation", "test"); `correct` is bool per example
-            or None where that has no meaning. (traced)
+            or None where that has no meaning; ({}, None) for a split without rows. (traced)
         selection: (config) -> which parameters are evaluated; by default the last. (traced)
         measure: (config, net, params, model_state, data) -> further numbers of the final net,
             reported beside the metrics. (traced)

@@ -241,7 +241,67 @@ class Write:
 
 @dataclasses.dataclass(frozen=True)
 class Nothing:
-    """No fields of a config."""
+    """No fields of a config: what is done is fixed by a study folder, or in code."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Reproduction:
+    """How a published result is reproduced.
+
+    Attributes:
+        seeds: replicates of every row; by default what the claim declares, and fewer give no
+            verdict.
+        out: study folder; by default one below runs/ that belongs to this claim. The same command
+            again goes on where it was left.
+        dry_run: print cells, programs, plan, estimated time and memory; train and write nothing.
+        force: train on a CPU what takes hours there.
+        manual_dir: folder of the publishers' data files (or ABLAX_MANUAL_DIR).
+    """
+
+    seeds: Count = None
+    out: Dir = None
+    dry_run: bool = False
+    force: bool = False
+    manual_dir: Dir = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """Options of `claim NAME`.
+
+    Attributes:
+        claim: how a published result is reproduced.
+        saving: when a study under way is saved, and when it stops.
+        layout: how replicas are laid over lanes, devices and calls.
+    """
+
+    claim: Reproduction = Reproduction()
+    saving: Saving = Saving()
+    layout: Layout = Layout()
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """How claims are shown.
+
+    Attributes:
+        table: as a Markdown table, a row per acceptance rule.
+        out: a study folder, or a folder of them; by default those below runs/.
+    """
+
+    table: bool = False
+    out: Dir = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Claims:
+    """Options of `claim` without a name.
+
+    Attributes:
+        claims: how claims are shown.
+    """
+
+    claims: Listing = Listing()
 
 
 def override_of(layout: Layout) -> Override:

@@ -100,8 +100,11 @@ def prepare_programs(
     for index, (static, jobs) in enumerate(grouped.items()):
         dataset = study.experiment.load(jobs[0].config, manual_dir)
         trainer, one = _trainer(study, static, dataset, jobs[0])
-        cost = planning.estimate(trainer, one[0], Data(shapes_of(dataset), one[1]))
+        shapes = (one[0], Data(shapes_of(dataset), one[1]))
+        cost = planning.estimate(trainer, *shapes)
         batches = _batches(whole[static])  # a part is planned as the whole: same bits
+        if not trainer.measures(*shapes, "validation"):
+            _refuse_selection(study, jobs[0])
         old = next((p for p in recorded if p["static"] == describe(static)), None)
         plan = _plan(cost, batches, override, old, echo)
         entry = Prepared(static, trainer, dataset, cost, plan, one, sum(_batches(jobs)))
@@ -109,6 +112,15 @@ def prepare_programs(
             entry = _measured(study, entry, jobs, echo, f"program {index + 1}")
         prepared[static] = entry
     return prepared
+
+
+def _refuse_selection(study: Study, job: Job) -> None:
+    """Refuses what chooses by validation score where no rows are held out."""
+    wants = ", ".join(dict(job.tuned))
+    if study.experiment.selection(job.config).keep == "best":
+        wants = "--keep best"
+    if wants:
+        raise UsageError(f"{wants}: chosen by validation score, but no rows are held out for it")
 
 
 def _batches(jobs: Sequence[Job]) -> list[int]:

@@ -173,6 +173,15 @@ class Trainer:
         config, net, _ = self.model(replica)
         return self.experiment.evaluate(config, net, *kept, data, split)
 
+    def measures(self, replica: Replica, data: Data, split: str) -> bool:
+        """Whether anything is measured on a split: not if it has no rows. Takes shapes."""
+
+        def scores(replica: Replica, data: Data) -> Tree:
+            kept = self.current(self.init(replica), replica)
+            return self.evaluate(kept, replica, data, split)[0]
+
+        return bool(jax.eval_shape(scores, replica, data))
+
     def measure(self, kept: Kept, replica: Replica, data: Data) -> dict[str, jax.Array]:
         """The experiment's further numbers of a net; none by default."""
         if self.experiment.measure is None:

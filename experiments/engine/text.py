@@ -38,13 +38,13 @@ def render(
     marks = ["exploratory"] if analysis.exploratory else []
     marks += [f"look {analysis.looks}"] if analysis.looks > 1 else []
     sections = [
-        _wrap(f"{', '.join([analysis.metric.name, shape, *marks])}: {answer(analysis)}", width),
+        wrap(f"{', '.join([analysis.metric.name, shape, *marks])}: {answer(analysis)}", width),
         cells_table(analysis, width, extra or {}),
         _contrasts("Simple effects (the headline)", analysis.simple_effects, analysis, width),
         _contrasts(_title(analysis), analysis.contrasts, analysis, width),
-        [line for text in interaction_lines(analysis) for line in _wrap(text, width, 2)],
-        [line for text in analysis.notes for line in _wrap(f"Note: {text}", width)],
-        _wrap(methods(analysis), width) if analysis.contrasts else [],
+        [line for text in interaction_lines(analysis) for line in wrap(text, width, 2)],
+        [line for text in analysis.notes for line in wrap(f"Note: {text}", width)],
+        wrap(methods(analysis), width) if analysis.contrasts else [],
     ]
     return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
 
@@ -64,7 +64,7 @@ def render_exploratory(analyses: Sequence[Analysis], *, width: int = 100) -> str
     if not lines:
         return ""
     title = "Exploratory metrics: level minus reference, corrected for nothing, no verdicts"
-    return "\n".join([*_wrap(title, width), *lines]) + "\n"
+    return "\n".join([*wrap(title, width), *lines]) + "\n"
 
 
 def _level(analysis: Analysis) -> str:
@@ -81,11 +81,11 @@ def _contrasts(
     if not contrasts:
         return []
     head = f"{title}, {analysis.metric.name} ({family(analysis, len(contrasts), 'family')}):"
-    lines = _wrap(head, width)
+    lines = wrap(head, width)
     for item in contrasts:
         first, *others = contrast_lines(item, analysis, len(contrasts))
-        lines += _wrap(first, width, 2)
-        lines += [line for text in others for line in _wrap(text, width, 6)]
+        lines += wrap(first, width, 2)
+        lines += [line for text in others for line in wrap(text, width, 6)]
     return lines
 
 
@@ -140,12 +140,12 @@ def table(
     for i, row in enumerate(rows):
         named = [f"{name} {text}" for name, text in zip(header, row, strict=True)]
         if stacked:
-            lines += _wrap(", ".join(named[:left]), width, 2)
-            lines += _wrap(", ".join(named[left:]), width, 4)
+            lines += wrap(", ".join(named[:left]), width, 2)
+            lines += wrap(", ".join(named[left:]), width, 4)
         else:
             lines.append(_aligned(row, sizes, left))
         if i < len(remarks):
-            lines += _wrap(remarks[i], width, 6)
+            lines += wrap(remarks[i], width, 6)
     return lines
 
 
@@ -156,7 +156,8 @@ def _aligned(row: list[str], sizes: list[int], left: int) -> str:
     return ("  " + "  ".join(texts)).rstrip()
 
 
-def _wrap(text: str, width: int, indent: int = 0) -> list[str]:
+def wrap(text: str, width: int, indent: int = 0) -> list[str]:
+    """Lines of at most `width`, the first indented, the others two columns more if it is."""
     return textwrap.wrap(
         text,
         width,

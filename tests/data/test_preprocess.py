@@ -1,4 +1,4 @@
-from typing import get_args
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -129,3 +129,21 @@ def test_apply_under_vmap_uses_each_replicas_own_statistics(rows):
     for lane, stats in enumerate(fitted):
         alone = preprocess.apply(stats, batch[lane])
         np.testing.assert_allclose(out[lane], alone, atol=1e-5)
+
+
+def test_principal_components_are_scikit_learns_and_not_whitened(images):
+    flat = images.reshape(len(images), -1) / 255
+    reference: Any = PCA(3).fit(flat)
+    signs = np.sign(reference.components_[range(3), np.abs(reference.components_).argmax(1)])
+    expected = reference.transform(flat) * signs[None]
+    statistics = preprocess.fit("principal", images, 3)
+    out = np.asarray(jax.jit(preprocess.apply)(statistics, images))
+    assert out.shape == (5000, 3)
+    np.testing.assert_allclose(out, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["pca", "principal"])
+def test_few_components_are_the_first_of_all(kind, images):
+    every = apply(kind, images, images).reshape(len(images), -1)
+    few = np.asarray(preprocess.apply(preprocess.fit(kind, images, 4), images))
+    np.testing.assert_allclose(few, every[:, :4], atol=1e-6)

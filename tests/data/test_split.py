@@ -126,13 +126,16 @@ def test_nothing_selected_is_the_same_data_set(dataset):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"validation": 0.0}, "--validation 0: must lie between 0 and 1"),
-        ({"validation": 1.0}, "--validation 1: must lie"),
+        ({"validation": -0.1}, "--validation -0.1: must be at least 0 and below 1"),
+        ({"validation": 1.0}, "--validation 1: must be at least 0"),
         ({"validation": float("nan")}, "--validation nan"),
         ({"validation": 1e-6}, "leaves 0 rows for validation and 4000 for training"),
         ({"validation": 0.9999}, "leaves 4000 rows for validation and 0 for training"),
         ({"train_size": 0}, "--train-size 0: must be 1 to 3,600"),
         ({"train_size": 3601}, "--train-size 3601: must be 1 to 3,600"),
+        ({"preprocess": "pca", "components": 40}, "--components 40: must be 1 to 39; none keeps"),
+        ({"preprocess": "principal", "components": 0}, "--components 0: must be 1 to 39"),
+        ({"components": 3}, "--components 3: only with --preprocess pca or principal"),
         ({"label_noise": 1.0}, "--label-noise 1: must be at least 0 and below 1"),
         ({"label_noise": -0.1}, "--label-noise -0.1"),
     ],
@@ -168,3 +171,21 @@ def test_only_label_noise_is_traced_and_every_field_is_documented():
     leaves = config.leaves(Data)
     assert [name for name, leaf in leaves.items() if leaf.is_float] == ["label_noise"]
     assert all(leaf.doc for leaf in leaves.values())
+
+
+def test_no_validation_rows_train_on_everything(dataset):
+    own = prepare(Data(validation=0.0), dataset, streams(0))
+    assert own["validation_rows"].shape == (0,)
+    np.testing.assert_array_equal(np.sort(own["train_rows"]), np.arange(4000))
+    assert (np.diff(own["train_rows"]) < 0).any()
+
+
+def test_the_order_of_the_file_keeps_the_rows_and_their_labels(dataset):
+    shuffled, filed = (
+        prepare(Data(order=order, train_size=900, label_noise=0.2), dataset, streams(5))
+        for order in ("shuffled", "file")
+    )
+    np.testing.assert_array_equal(filed["train_rows"], np.sort(shuffled["train_rows"]))
+    np.testing.assert_array_equal(filed["validation_rows"], shuffled["validation_rows"])
+    given = dict(zip(shuffled["train_rows"], shuffled["labels"], strict=True))
+    assert [given[row] for row in filed["train_rows"]] == filed["labels"].tolist()

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from experiments import classification, mlp
-from experiments.classification import Objective, example_loss
 from experiments.data.dataset import Spec
 from experiments.engine.config import replace
 from experiments.engine.errors import UsageError
+from experiments.objectives import Objective, example_loss
 from nets import losses
 from tests.experiments.conftest import ROWS, first_state, reference_losses, reference_scores
 
@@ -80,6 +80,22 @@ def test_an_epoch_uses_each_training_row_once_but_for_the_remainder(pieces):
     left_out = 40 * 1270 - sum(epoch.size for epoch in epochs)
     counts = np.bincount(np.concatenate(epochs, axis=None), minlength=1270)
     assert (40 - counts).sum() == left_out and counts.min() >= 30
+
+
+def test_the_order_of_the_file_is_the_same_in_every_epoch(pieces):
+    made = pieces(batch_size=64, order="file", validation=0.0)
+    draw = jax.jit(made.trainer.epoch_inputs)
+    for epoch in range(2):
+        rows = made.data.own["train_rows"][draw(made.replica, made.data, epoch)]
+        np.testing.assert_array_equal(rows, np.arange(22 * 64).reshape(22, 64))
+
+
+def test_without_validation_rows_nothing_is_measured_on_them(pieces):
+    made = pieces(validation=0.0)
+    state = first_state(made)
+    assert evaluate(made.trainer, state, made.replica, made.data, "validation") == ({}, None)
+    _, correct = evaluate(made.trainer, state, made.replica, made.data, "train")
+    assert correct.shape == (ROWS["train"],)
 
 
 def test_a_batch_holds_the_rows_of_its_positions(pieces):
@@ -217,7 +233,7 @@ def test_templates_are_those_of_a_linear_classifier():
         ({"train_size": 50}, "--batch-size 100 is larger than the training set (50 examples)"),
         ({"train_size": 1271}, "--train-size 1271: must be 1 to 1,270"),
         ({"label_noise": 1.0}, "--label-noise 1: must be at least 0 and below 1"),
-        ({"validation": 0.0}, "--validation 0: must lie between 0 and 1"),
+        ({"validation": -0.1}, "--validation -0.1: must be at least 0 and below 1"),
         ({"dropout": 1.0}, "--dropout 1.0: must be at least 0 and below 1"),
         ({"input_dropout": -0.1}, "--input-dropout -0.1: must be at least 0 and below 1"),
         ({"input_noise": -1.0}, "--input-noise -1.0: must not be negative"),

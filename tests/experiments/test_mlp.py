@@ -15,6 +15,7 @@ from tests.experiments.conftest import first_state
 
 STATIC = {
     "preprocess": "pca", "validation": "0.2", "train_size": "700", "binary": "0,2",
+    "order": "file",
     "permute": "true", "optimizer": "rmsprop", "schedule": "linear", "warmup": "0.1",
     "batch_size": "90", "epochs": "3", "loss": "squared_error", "width": "8", "activation": "tanh",
     "norm": "layer", "skip": "true", "init": "lecun_normal", "bias_init": "fan_in_uniform",
@@ -32,6 +33,11 @@ TRACED = {
     "input_dropout": (0.0, 0.5), "input_noise": (0.0, 0.5), "init_scale": (1.0, 0.5),
 }  # fmt: skip
 """Two values of every traced field."""
+
+TRIED_APART = (
+    "hinge_margin", "components", "penalise", "input_noise_schedule", "patience", "average",
+)  # fmt: skip
+"""Fields that do something only beside another one."""
 
 
 def program_of(made):
@@ -51,7 +57,7 @@ def base(pieces):
 
 def test_every_field_is_tried():
     known = leaves(mlp.Config)
-    tried = {*STATIC, *TRACED, "dataset", "data_file", "hinge_margin", "patience", "average"}
+    tried = {*STATIC, *TRACED, "dataset", "data_file", *TRIED_APART}
     assert tried == set(known)
     assert {name for name, leaf in known.items() if leaf.is_float} == {
         *TRACED, "hinge_margin", "label_noise", "average",
@@ -97,6 +103,48 @@ def test_every_traced_field_changes_the_result_and_0_is_the_same_as_off(pieces):
     expected = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(alone)])
     np.testing.assert_allclose(first, expected, rtol=1e-4, atol=1e-5)
     assert not {"dropout", "l1", "l2", "clip", "weight_decay"} & set(plain.replica.floats)
+
+
+def test_components_reach_the_net(pieces):
+    made = pieces(preprocess="principal", components=2, width=(3,))
+    state = first_state(made)
+    assert state.params["layer_1"]["kernel"].shape == (2, 3)
+    xs = made.trainer.epoch_inputs(made.replica, made.data, jnp.int32(0))
+    made.trainer.first_step(state, made.replica, made.data, xs)
+    assert made.trainer.evaluate(state, made.replica, made.data, "test")[1] is not None
+
+
+def test_a_penalty_on_the_output_layer_alone(pieces):
+    """One step of gradient descent from the same weights: other layers move as without it."""
+
+    def step(**changes):
+        made = pieces(width=(5,), optimizer="sgd", **changes)
+        state = first_state(made)
+        xs = made.trainer.epoch_inputs(made.replica, made.data, jnp.int32(0))
+        stepped = made.trainer.first_step(state, made.replica, made.data, xs)[0]
+        return state.params, stepped.params
+
+    start, plain = step()
+    _, output = step(l2=0.5, penalise="output", l1=0.0)
+    _, every = step(l2=0.5)
+    rate = mlp.Config().optimizer.learning_rate
+    np.testing.assert_array_equal(output["layer_1"]["kernel"], plain["layer_1"]["kernel"])
+    shrunk = plain["output"]["kernel"] - rate * start["output"]["kernel"]  # the gradient is 2 c w
+    np.testing.assert_allclose(output["output"]["kernel"], shrunk, atol=1e-6)
+    np.testing.assert_allclose(every["output"]["kernel"], shrunk, atol=1e-6)
+    assert np.abs(every["layer_1"]["kernel"] - plain["layer_1"]["kernel"]).max() > 1e-5
+
+
+def test_input_noise_falls_to_zero_over_the_training(pieces):
+    """12 steps an epoch for 2 epochs: the net counts them, and a replica that diverged stops."""
+    made = pieces(input_noise=1.0, input_noise_schedule="linear", epochs=2)
+    net = made.trainer.model(made.replica).net
+    assert net.input_noise_steps == made.trainer.total_steps == 24
+    state = first_state(made)
+    xs = made.trainer.epoch_inputs(made.replica, made.data, jnp.int32(0))
+    for _ in range(2):
+        state, _ = made.trainer.first_step(state, made.replica, made.data, xs)
+    assert int(state.model_state["schedule"]["input_noise"]["steps"]) == 2
 
 
 @pytest.mark.parametrize("loss", ["hinge", "crammer_singer", "squared_hinge"])

@@ -42,7 +42,7 @@ def drawn():
 
 
 def test_the_table_is_complete():
-    assert {*EXPECTED, "zeros", "orthogonal", "identity"} == set(INITIALIZERS)
+    assert {*EXPECTED, "zeros", "orthogonal", "unit_norm", "identity"} == set(INITIALIZERS)
 
 
 def test_fans():
@@ -133,3 +133,12 @@ def test_a_users_initializer_is_an_option():
 
     option = Initializer("ones", ones, (2.0,))
     np.testing.assert_array_equal(option(jax.random.key(0), [2]), [2.0, 2.0])
+
+
+@pytest.mark.parametrize("shape", [DENSE, CONV], ids=["dense", "conv"])
+def test_unit_norm_of_incoming_weights(shape):
+    """Norm 1 per output, and directions uniform over the sphere: entries have variance 1/fan_in."""
+    weights = draw(INITIALIZERS["unit_norm"], shape).astype(np.float64).reshape(-1, shape[-1])
+    np.testing.assert_allclose(np.linalg.norm(weights, axis=0), 1, rtol=1e-6)
+    assert abs(weights.mean()) < 5 / np.sqrt(len(weights) * weights.size)
+    assert stats.kstest(weights.ravel() * np.sqrt(len(weights)), NORMAL.cdf).pvalue > 1e-3

@@ -260,3 +260,18 @@ def test_gaussian_noise():
     assert abs(noise[2].mean()) < 0.04
     assert noise[2].std() == pytest.approx(1, abs=0.03)
     assert np.mean(noise[2] ** 4) == pytest.approx(3, abs=0.4)
+
+
+def test_noise_that_falls_linearly_to_zero():
+    """Step k of 4 has sd 2 (1 - k / 4); evaluation and the beginning count no step."""
+    module, x = GaussianNoise(2.0, steps=4), jnp.zeros((200, 200))
+    state: Any = module.init({"dropout": jax.random.key(1)}, x, train=True)
+    assert int(state["schedule"]["steps"]) == 0
+    np.testing.assert_array_equal(module.apply(state, x, train=False), x)
+    spreads = []
+    for step in range(6):
+        rngs = {"dropout": jax.random.fold_in(jax.random.key(0), step)}
+        noise, state = module.apply(state, x, train=True, rngs=rngs, mutable=["schedule"])
+        spreads.append(float(noise.std()))
+    np.testing.assert_allclose(spreads, [2, 1.5, 1, 0.5, 0, 0], rtol=0.02)
+    assert int(state["schedule"]["steps"]) == 6

@@ -1,0 +1,170 @@
+"""Declared claims: all of them are studies that would train, with the recipes they state."""
+
+import dataclasses
+import itertools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import EXPERIMENTS, classification, mlp
+from experiments.claims import CLAIMS
+from experiments.data.dataset import Spec
+from experiments.engine.claiming import study_of
+from experiments.engine.keys import Streams
+from experiments.engine.session import possible_jobs
+from experiments.engine.step import Replica, Trainer
+from experiments.engine.study import Study
+from experiments.studies import STUDIES
+
+SPECS = {
+    "mnist1d": Spec((40,), 10, train_rows=4000),
+    "mnist": Spec((28, 28), 10, train_rows=60_000),
+}
+
+
+def study(name: str) -> Study:
+    claim = CLAIMS[name]
+    return study_of(name, claim, EXPERIMENTS[claim.experiment].load(), None)
+
+
+def parameters(name: str) -> dict[str, int]:
+    """Row -> number of parameters."""
+    found, asked = {}, study(name)
+    for index, cell in enumerate(asked.cells):
+        job = next(job for job in possible_jobs(asked) if job.cell == index)
+        spec = SPECS[job.config.data.dataset]
+        net = asked.experiment.make_net(job.config, spec)
+        sample = asked.experiment.sample_input(job.config, spec)
+        shapes = jax.eval_shape(
+            lambda k, n=net, s=sample: n.init(k, s, train=False), jax.random.key(0)
+        )
+        leaves = jax.tree.leaves(shapes["params"])
+        found[cell.levels["arm"]] = sum(math.prod(leaf.shape) for leaf in leaves)
+    return found
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_every_claim_is_a_study_whose_cells_can_train(name):
+    claim, asked = CLAIMS[name], study(name)
+    assert name not in EXPERIMENTS and name not in STUDIES
+    assert [arm.name for arm in asked.arms] == list(claim.rows) and asked.seeds == claim.seeds >= 3
+    for job in possible_jobs(asked):
+        asked.experiment.check(job.config, SPECS[job.config.data.dataset])
+        assert job.config.data.validation > 0 or not asked.cells[job.cell].tune
+    for rule in claim.rules:
+        assert set(rule.rows) <= set(claim.rows) and rule.low < rule.high
+        assert len(rule.rows) == 1 + (rule.statistic in ("difference", "ratio"))
+        if rule.published:
+            assert rule.low <= rule.published.value <= rule.high
+            assert any(word in rule.published.source for word in ("read", "transcribed", "memory"))
+    assert {row for rule in claim.rules for row in rule.rows} == set(claim.rows)
+
+
+def test_mnist1d_is_trained_as_its_authors_do():
+    assert parameters("mnist1d-linear") == {"linear": 410}
+    assert parameters("mnist1d-mlp") == {"mlp": 15_210}
+    for name in ("mnist1d-linear", "mnist1d-mlp"):
+        asked = study(name)
+        config = possible_jobs(asked)[0].config
+        dataset = asked.experiment.load(config, None)
+        own = asked.experiment.prepare(config, dataset, Streams(3))
+        np.testing.assert_array_equal(own["train_rows"], np.arange(4000))
+        assert not len(own["validation_rows"]) and own["stats"] == {}
+        assert (
+            len(own["train_rows"]) // config.optimizer.batch_size * config.optimizer.epochs == 6000
+        )
+        assert config.objective == dataclasses.replace(
+            config.objective, loss="cross_entropy", l2=None
+        )
+        assert (config.optimizer.optimizer, config.optimizer.learning_rate) == ("adam", 0.01)
+        assert (config.optimizer.momentum, config.optimizer.second_moment) == (0.9, 0.999)
+        assert config.optimizer.schedule == "constant" and not config.optimizer.warmup
+        state = Trainer(asked.experiment, config, dataset.spec, 6000).init(
+            Replica({}, jax.numpy.int32(0))
+        )
+        for layer in state.params.values():
+            bound = 1 / math.sqrt(layer["kernel"].shape[0])
+            for leaf in layer.values():
+                assert 0.8 * bound < np.abs(leaf).max() <= bound
+
+
+def test_the_second_layer_of_the_mnist1d_perceptron_skips():
+    """h1 = relu(W1 x + b1), h2 = h1 + relu(W2 h1 + b2), scores W3 h2 + b3, in NumPy."""
+    asked = study("mnist1d-mlp")
+    net = asked.experiment.make_net(possible_jobs(asked)[0].config, SPECS["mnist1d"])
+    x = jax.random.normal(jax.random.key(1), (3, 40))
+    variables = net.init(jax.random.key(0), x, train=False)
+    layers = {
+        name: {key: np.asarray(value, np.float64) for key, value in layer.items()}
+        for name, layer in variables["params"].items()
+    }
+
+    def dense(name, inputs):
+        return inputs @ layers[name]["kernel"] + layers[name]["bias"]
+
+    first = np.maximum(dense("layer_1", np.asarray(x, np.float64)), 0)
+    second = first + np.maximum(dense("layer_2", first), 0)
+    np.testing.assert_allclose(
+        net.apply(variables, x, train=False), dense("output", second), atol=1e-5
+    )
+
+
+def configs(name: str) -> dict[str, Any]:
+    """Row -> config of its first replica."""
+    asked = study(name)
+    first = {job.cell: job.config for job in reversed(possible_jobs(asked))}
+    return {cell.levels["arm"]: first[index] for index, cell in enumerate(asked.cells)}
+
+
+def steps(config: Any) -> int:
+    return classification.total_steps(config, SPECS[config.data.dataset])
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("dropout-mnist", (1024, 1024, 1024)),
+        ("dropout-mnist-wide", (8192, 8192)),
+        ("dropout-mnist-regularizers", (1024, 1024, 2048)),
+    ],
+)
+def test_dropout_is_trained_as_its_paper_says(name, sizes):
+    sizes = (784, *sizes, 10)
+    expected = sum((a + 1) * b for a, b in itertools.pairwise(sizes))
+    assert set(parameters(name).values()) == {expected}
+    for row, config in configs(name).items():
+        assert 0 <= steps(config) - 1_000_000 < 500
+        kept = (1 - (config.input_dropout or 0), 1 - (config.dropout or 0))
+        assert kept == ((0.8, 0.5) if "dropout" in row else (1, 1))
+        assert config.objective.max_norm == (2 if "max-norm" in row else None)
+        assert (config.optimizer.optimizer, config.optimizer.momentum) == ("momentum", 0.95)
+        assert config.activation.name == "relu" and CLAIMS[name].needs_gpu
+
+
+def test_the_gelu_papers_net_is_tuned_and_trained_as_in_its_repository():
+    (config,) = configs("gelu-mnist").values()
+    assert parameters("gelu-mnist") == {"relu": 785 * 128 + 7 * 129 * 128 + 129 * 10}
+    assert steps(config) == 50 * (55_000 // 128)
+    (cell,) = study("gelu-mnist").cells
+    assert cell.tune == {"learning_rate": (1e-3, 1e-4, 1e-5), "dropout": (0, 0.25, 0.5)}
+    net = mlp.make_net(config, SPECS["mnist"])
+    variables: Any = net.init(jax.random.key(0), jnp.zeros((1, 784)), train=False)
+    layer = variables["params"]["layer_3"]
+    np.testing.assert_allclose(np.linalg.norm(layer["kernel"], axis=0), 1, rtol=1e-5)
+    assert not layer["bias"].any()
+    (rule,) = CLAIMS["gelu-mnist"].rules
+    assert rule.statistic == "median"
+
+
+def test_the_l2_svm_is_trained_as_its_paper_says():
+    assert set(parameters("l2svm-mnist").values()) == {71 * 512 + 513 * 512 + 513 * 10}
+    for row, config in configs("l2svm-mnist").items():
+        assert steps(config) == 400 * 300
+        net = mlp.make_net(config, SPECS["mnist"])
+        assert (net.input_noise, net.input_noise_steps) == (1, 120_000)
+        assert config.objective.loss == {"softmax": "cross_entropy", "svm": "squared_hinge"}[row]
+        assert (config.objective.l2, config.objective.penalise) == (0.0005, "output")
