@@ -130,6 +130,7 @@ def test_resume_with_more_and_with_fewer_seeds(call, study):
     assert out == f"{call('report study')[1]}\nfolder: study\n"
     code, more, err = call("resume study --seeds 4")
     assert code == 0 and "4 replicas in 1 program" in err and "2 cells x 4 seeds" in more
+    assert "lanes" in err and "lanes" not in more
     code, fewer, err = call("resume study --seeds 2")
     assert code == 0 and "nothing to do" in err and "2 cells x 2 seeds" in fewer
     assert call("resume study")[1] == more
