@@ -71,17 +71,18 @@ def check_optimizer(config: Optimizer, train_rows: int) -> None:
 def schedule_factor(config: Optimizer, step: jax.Array, total_steps: int) -> jax.Array:
     """The schedule as step -> factor in [0, 1] of the peak rate; float32 scalar."""
     warm = round(config.warmup * total_steps)
+    rise = jnp.clip((step + 1) / (warm + 1), 0.0, 1.0)
+    if config.schedule == "constant":
+        return rise
     after = jnp.clip((step - warm) / max(total_steps - warm, 1), 0.0, 1.0)
     match config.schedule:
         case "cosine":
             factor = 0.5 * (1 + jnp.cos(jnp.pi * after))
         case "linear":
             factor = 1 - after
-        case "step":
-            factor = jnp.where(after < 0.5, 1.0, jnp.where(after < 0.75, 0.1, 0.01))
         case _:
-            factor = jnp.ones_like(after)
-    return factor * jnp.clip((step + 1) / (warm + 1), 0.0, 1.0)
+            factor = jnp.where(after < 0.5, 1.0, jnp.where(after < 0.75, 0.1, 0.01))
+    return factor * rise
 
 
 def make_optimizer(

@@ -383,8 +383,9 @@ def test_without_validation_rows_there_are_no_validation_columns_and_no_tuning(c
     assert cli("report all").out == answer.out.removesuffix("\nfolder: all\n")
     refused(
         cli(f"{line}_tuned --tune learning_rate=1e-3,1e-2"),
-        "learning_rate: tuned by validation score, but no rows are held out",
+        "learning_rate: chosen by validation score, but no rows are held out",
     )
+    refused(cli(f"{line}_best --keep best"), "--keep best: chosen by validation score")
 
 
 def test_report_says_the_same_again(cli, finished):

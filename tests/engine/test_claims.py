@@ -168,7 +168,8 @@ def test_the_worst_rule_decides_and_each_source_is_judged_by_itself():
 def recorded(cell, seed, error, *, status="finished", final=True, phase="report"):
     own = {"phase": phase, "cell": cell, "tuned": {}, "seed": seed}
     curve = [{**own, "epoch": e, "train_loss": 1 / e} for e in (1, 2)]
-    return [*curve, {**own, "final": True, "status": status, "test_error": error}][: 2 + final]
+    last = {**own, "final": True, "lines": 2, "status": status, "test_error": error}
+    return [*curve, last][: 2 + final]
 
 
 def test_values_come_from_the_recorded_lines_of_finished_replicas():

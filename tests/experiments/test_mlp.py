@@ -111,7 +111,8 @@ def test_components_reach_the_net(pieces):
     assert state.params["layer_1"]["kernel"].shape == (2, 3)
     xs = made.trainer.epoch_inputs(made.replica, made.data, jnp.int32(0))
     made.trainer.first_step(state, made.replica, made.data, xs)
-    assert made.trainer.evaluate(state, made.replica, made.data, "test")[1] is not None
+    kept = made.trainer.current(state, made.replica)
+    assert made.trainer.evaluate(kept, made.replica, made.data, "test")[1] is not None
 
 
 def test_a_penalty_on_the_output_layer_alone(pieces):

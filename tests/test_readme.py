@@ -1,0 +1,47 @@
+"""Every command of the README, in its order; those that train do so on something small."""
+
+import pathlib
+import shlex
+
+import pytest
+
+from experiments import EXPERIMENTS
+from experiments.engine.cli import main
+
+README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
+SMALL = {"--dataset": "digits", "--width": "8", "--epochs": "2", "--schedule": "constant"}
+FOLDERS = ("runs/mlp-...", "DIR")
+
+
+def commands():
+    lines = [line.partition("#")[0].split() for line in README.splitlines()]
+    return [line[2:] for line in lines if line[:2] == ["python", "launch.py"]]
+
+
+def smaller(words):
+    """The same command on a small net and data set."""
+    flags = {word for word in words if word.startswith("--")}
+    if words[0] not in ("run", "study") or "--dry-run" in flags:
+        return words
+    added = {flag: value for flag, value in SMALL.items() if flag not in flags}
+    return [*words, *(word for pair in added.items() for word in pair)]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A finished study that can be made longer, where the README says `DIR`."""
+    monkeypatch.chdir(tmp_path)
+    study = "study mlp --vary activation=relu,tanh --seeds 2 --extendable --out DIR"
+    assert main(EXPERIMENTS, smaller(shlex.split(study)), prog="launch.py") == 0
+    return tmp_path / "DIR"
+
+
+def test_every_command_works(folder, capsys):
+    done = []
+    for words in commands():
+        words = [str(folder) if word in FOLDERS else word for word in words]
+        assert main(EXPERIMENTS, smaller(words), prog="launch.py") == 0, words
+        done.append(words[0])
+        assert capsys.readouterr().out
+    assert {"list", "describe", "run", "study", "report", "resume", "reproduce"} <= set(done)
+    assert {"merge", "pack", "claim"} <= set(done)
