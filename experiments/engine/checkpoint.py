@@ -188,8 +188,8 @@ def _digests(path: pathlib.Path) -> dict[str, str]:
 def _failed(error: Exception) -> AblaxError:
     reason = str(error).strip().split("\n")[0][:200]
     return AblaxError(
-        f"a checkpoint could not be written: {reason}; what was recorded is kept: make room and "
-        "give the same command to go on"
+        f"a checkpoint could not be written: {reason}; what was recorded is kept: put that "
+        "right and give the same command to go on"
     )
 
 

@@ -70,8 +70,8 @@ def main(
             raise
         place = f"{error.filename}: " if error.filename else ""
         print(
-            f"{prog}: {place}{error.strerror}; what was recorded is kept: make room and give the "
-            "same command to go on",
+            f"{prog}: {place}{error.strerror}; what was recorded is kept: put that right and "
+            "give the same command to go on",
             file=sys.stderr,
         )
         return AblaxError.code

@@ -54,6 +54,11 @@ def read_study(folder: pathlib.Path) -> dict[str, Any]:
         ) from None
     if missing := [name for name in ("format", "programs", "looks") if name not in contents]:
         raise UsageError(f"{path} is damaged: it has no {missing[0]!r}")
+    if contents["format"] != FORMAT:
+        raise UsageError(
+            f"{path} has format {contents['format']}, and this Ablax reads {FORMAT}: use "
+            "the version in the folder's record.json"
+        )
     return contents
 
 

@@ -86,7 +86,7 @@ def merge(experiments: Entries, folders: list[str], argv: Sequence[str], usage: 
 
     asked = _read(Write(), argv, usage)
     parts = [_reopen(experiments, folder) for folder in folders]
-    whole = merge(parts, asked.target.out)
+    whole = merge(parts, asked.target.out, account)
     print(f"{whole.report(terminal_width(), account)}\n\nfolder: {whole.folder}")
     return 0
 

@@ -5,7 +5,7 @@ import dataclasses
 import pathlib
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from experiments.engine import results
@@ -13,6 +13,7 @@ from experiments.engine.errors import UsageError
 from experiments.engine.folder import claim_folder, folder_of, make_folder, write_study
 from experiments.engine.lease import lease
 from experiments.engine.log import Log, finished, line_key, read_lines
+from experiments.engine.record import differences, told
 from experiments.engine.reopen import Reopened
 from experiments.engine.sealed import read_json, write_json
 from experiments.engine.statistics import Metric
@@ -51,8 +52,17 @@ def shard(study: Study, text: str) -> Study:
     raise UsageError(f"--shard {text}: {len(cells)} cells x {len(seeds)} seeds have fewer parts")
 
 
-def merge(parts: Sequence[Reopened], out: str | pathlib.Path | None = None) -> Reopened:
+def merge(
+    parts: Sequence[Reopened],
+    out: str | pathlib.Path | None = None,
+    echo: Callable[[str], None] = print,
+) -> Reopened:
     """Joins finished parts into the folder of the whole study.
+
+    Args:
+        parts: the folders of all shards.
+        out: the new folder; by default the study's own.
+        echo: called with a warning where parts were trained in other environments or plans.
 
     Raises:
         UsageError: the parts are of different studies, overlap, or leave replicas out.
@@ -70,9 +80,33 @@ def merge(parts: Sequence[Reopened], out: str | pathlib.Path | None = None) -> R
     if contents["programs"]:
         raise UsageError(f"{folder} holds this study already; choose another --out")
     make_folder(folder)
+    for text in _apart(parts):
+        echo(text)
     with lease(folder):
         contents = _write(folder, whole, parts, lines)
     return Reopened(folder, whole, contents)
+
+
+def _apart(parts: Sequence[Reopened]) -> list[str]:
+    """Warnings where the parts' bits cannot be those of one machine."""
+    first, plans, found = _record(parts[0].folder) or {}, {}, []
+    for part in parts:
+        other = [
+            plan["static"] for plan in part.contents["programs"]
+            if plans.setdefault(str(plan["static"]), _layout(plan)) != _layout(plan)
+        ]  # fmt: skip
+        told_apart = told(differences(first, _record(part.folder) or {}))
+        told_apart += ["the plan: lanes and devices"] if other else []
+        if told_apart:
+            found.append(
+                f"warning: {part.folder} differs from {parts[0].folder}, so they agree to a "
+                f"tolerance, not to the bit: {'; '.join(told_apart)}"
+            )
+    return found
+
+
+def _layout(plan: Mapping[str, Any]) -> tuple[int, int]:
+    return plan["lanes"], plan["devices"]
 
 
 def _refuse_strangers(parts: Sequence[Reopened]) -> None:

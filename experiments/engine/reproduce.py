@@ -1,7 +1,6 @@
 """`reproduce`: trains a recorded study again and says of every replica whether it is the same."""
 
 import contextlib
-import csv
 import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +17,7 @@ from experiments.engine.reopen import Reopened
 from experiments.engine.run import train_study
 from experiments.engine.sealed import read_json, write_json
 from experiments.engine.study import Part, Study, label, reporting_pairs, tuning_jobs
+from experiments.engine.tables import read_results, row_of
 
 Line = Mapping[str, Any]
 
@@ -137,7 +137,7 @@ def compare(
     tolerance: float,
 ) -> list[Finding]:
     """Every replica of a study: as recorded in the first folder against `again`, of the second."""
-    before, rows = finished(read_lines(folders[0])), _digests_in_table(folders[0])
+    before, rows = finished(read_lines(folders[0])), read_results(folders[0])
     findings = [
         _compare(_name(study, job.key), before.get(job.key), again[job.key], None, tolerance)
         for job in tuning_jobs(study)
@@ -145,8 +145,7 @@ def compare(
     for cell, seed in reporting_pairs(study):
         old, new = (_report_line(lines, cell, seed) for lines in (before, again))
         name = _name(study, ("report", cell, (), seed))
-        if old is not None and rows.get((cell, seed), old[DIGEST]) != old[DIGEST]:
-            text = "results.csv records another digest than metrics.jsonl"
+        if old is not None and (text := _table_says(study, old, rows.get((cell, seed)))):
             findings.append(Finding(name, "different", text))
             continue
         off = None
@@ -172,13 +171,13 @@ def _report_line(lines: Mapping[tuple[Any, ...], Line], cell: int, seed: int) ->
     return found[0] if found else None
 
 
-def _digests_in_table(folder: pathlib.Path) -> dict[tuple[int, int], str]:
-    try:
-        with (folder / "results.csv").open(newline="") as stream:
-            rows = list(csv.DictReader(stream))
-        return {(int(row["cell"]), int(row["seed"])): row[DIGEST] for row in rows}
-    except (OSError, ValueError, KeyError):
-        return {}
+def _table_says(study: Study, line: Line, row: Mapping[str, str] | None) -> str:
+    """Where `results.csv` does not hold what `metrics.jsonl` does; "" where it agrees."""
+    if row is None:
+        return ""
+    wanted = {name: "" if v is None else str(v) for name, v in row_of(study, line).items()}
+    wrong = [name for name, text in wanted.items() if row.get(name) != text]
+    return f"results.csv records another {wrong[0]} than metrics.jsonl" if wrong else ""
 
 
 def _compare(

@@ -21,7 +21,7 @@ def write_results(
     """Writes `results.csv` (reporting replicas) and, if any, `tuning.csv`."""
     for phase, name in (("report", "results.csv"), ("tune", "tuning.csv")):
         rows = [
-            _row(study, line)
+            row_of(study, line)
             for key, line in sorted(done.items(), key=lambda item: _order(item[0]))
             if key[0] == phase
         ]
@@ -29,11 +29,21 @@ def write_results(
             write_csv(folder / name, rows)
 
 
+def read_results(folder: pathlib.Path) -> dict[tuple[int, int], dict[str, str]]:
+    """The rows of `results.csv` by (cell, seed); none where it is missing or no such table."""
+    try:
+        with (folder / "results.csv").open(newline="") as stream:
+            return {(int(row["cell"]), int(row["seed"])): row for row in csv.DictReader(stream)}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
 def _order(key: tuple[Any, ...]) -> tuple[Any, ...]:
     return key[1], key[2], key[3]
 
 
-def _row(study: Study, line: Mapping[str, Any]) -> dict[str, Any]:
+def row_of(study: Study, line: Mapping[str, Any]) -> dict[str, Any]:
+    """A replica's row: its cell, levels, seed, every field of its config, what was measured."""
     job = make_job(study, line["phase"], line["cell"], {}, line["seed"])
     config = describe(job.config) | line["tuned"]
     measured = {name: value for name, value in line.items() if name not in HIDDEN_FIELDS}

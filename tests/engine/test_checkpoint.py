@@ -256,7 +256,7 @@ def test_a_full_disk_is_told_in_one_line(checkpoints, monkeypatch):
     monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: Disk(10**9, 10**9, 10_000))
     with pytest.raises(AblaxError) as caught:
         save(checkpoints, 2)
-    assert "0.0 MB free; what was recorded is kept: make room" in one_line(caught)
+    assert "0.0 MB free; what was recorded is kept: put that right" in one_line(caught)
     monkeypatch.undo()
     assert numbers(checkpoints) == [1]
     save(checkpoints, 3)

@@ -160,7 +160,8 @@ def test_one_altered_byte_in_the_table_is_a_difference(copy, quick):
     alter_table(copy)
     findings, _ = again(copy, seeds=[1, 2], cells=[1])
     assert verdicts(findings[-2:]) == ["identical", "different"]
-    assert findings[-1].text == "results.csv records another digest than metrics.jsonl"
+    text = "results.csv records another parameters_sha256 than metrics.jsonl"
+    assert findings[-1].text == text
     assert not findings[-1].is_fine and findings[-2].is_fine
 
 
@@ -222,6 +223,10 @@ def test_other_bits_of_equal_numbers_are_not_called_reproduced(copy, quick, monk
 
 def test_another_metric_is_named(copy, quick):
     rewrite(copy, lambda line: line.update(test_error=line["test_error"] + 1e-3))
+    findings, _ = again(copy, cells=[1], seeds=[2], tolerance=1e-2)
+    text = "results.csv records another test_error than metrics.jsonl"
+    assert (findings[-1].verdict, findings[-1].text) == ("different", text)
+    (copy / "results.csv").unlink()
     findings, _ = again(copy, cells=[1], seeds=[2])
     assert findings[-1].verdict == "different" and "test_error" in findings[-1].text
     findings, _ = again(copy, cells=[1], seeds=[2], tolerance=1e-2)
