@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -90,7 +91,7 @@ def prepare_programs(
         UsageError: a cell's config cannot work, or an override contradicts the recorded plan.
         DataMissingError: a data set is not there.
     """
-    prepared = {}
+    prepared, once = {}, functools.cache(echo)
     grouped = programs(possible_jobs(study))
     whole = programs(possible_jobs(dataclasses.replace(study, part=Part())))
     for jobs in grouped.values():
@@ -106,7 +107,7 @@ def prepare_programs(
         if not trainer.measures(*shapes, "validation"):
             _refuse_selection(study, jobs[0])
         old = next((p for p in recorded if p["static"] == describe(static)), None)
-        plan = _plan(cost, batches, override, old, echo)
+        plan = _plan(cost, batches, override, old, once)
         entry = Prepared(static, trainer, dataset, cost, plan, one, sum(_batches(jobs)))
         if override.measure and old is None:
             entry = _measured(study, entry, jobs, echo, f"program {index + 1}")
