@@ -12,6 +12,7 @@ import pytest
 from experiments import Entry
 from experiments.engine import cli
 from experiments.engine.record import ROOT
+from experiments.engine.sealed import read_json
 from tests.engine import toy
 
 ENTRIES = {"toy": Entry(toy.TOY.summary, lambda: toy.TOY)}
@@ -168,7 +169,8 @@ def test_a_script_of_ones_own_resumes(study):
     assert done.returncode == 0, done.stderr
     assert "2 cells x 3 seeds" in done.stdout and "2 replicas in 1 program" in done.stderr
     assert "warning: this study was planned for 2 devices, and here are 1" in done.stderr
-    assert "warning: begun in another environment" in done.stderr
+    session = read_json(study / "record.json")["sessions"][-1]
+    assert session["devices"] == 1 and "device.count" not in session["differs"]
     wrong = run("resume", "nowhere")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr == "my.py: nowhere: there is no such folder\n"

@@ -104,7 +104,8 @@ class Checkpoints:
         for path in self._all():
             if path not in kept:
                 _beside(path).unlink(missing_ok=True)
-                shutil.rmtree(path, ignore_errors=True)
+                for each in (path, *path.parent.glob(f"{path.name}.*")):  # and what Orbax began
+                    shutil.rmtree(each, ignore_errors=True)
 
     def load(self, path: pathlib.Path, description: Description, like: Tree) -> Tree | None:
         """The arrays of a checkpoint as a tree of host arrays; None, and a warning, if damaged.

@@ -6,6 +6,7 @@ import re
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Annotated, Any
 
@@ -90,6 +91,12 @@ class Control:
         self._longest = 0.0
         self._signal = ""
         self._old: dict[int, Any] = {}
+        self._is_lost: Callable[[], bool] = lambda: False
+
+    def watch(self, is_lost: Callable[[], bool]) -> "Control":
+        """Asks this question too: whether another process has taken the folder."""
+        self._is_lost = is_lost
+        return self
 
     def __enter__(self) -> "Control":
         if threading.current_thread() is threading.main_thread():
@@ -111,7 +118,15 @@ class Control:
 
         The time limit is met early: by twice the longest time between two questions so far. (What
         came before the first, compiling, does not come again.)
+
+        Raises:
+            UsageError: another process has taken the folder.
         """
+        if self._is_lost():
+            raise UsageError(
+                "another process has taken this folder, because this one gave no sign of life for "
+                "a minute; nothing more is written here"
+            )
         now = time.monotonic()
         if self._asked is not None:
             self._longest = max(self._longest, now - self._asked)

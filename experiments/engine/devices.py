@@ -25,15 +25,17 @@ def setup(devices: int | None = None) -> None:
     flags in `XLA_FLAGS`) win where they are set.
 
     Args:
-        devices: virtual devices a study was planned for, whatever this machine's cores.
+        devices: virtual devices a study was planned for: at least as many, whatever the cores.
     """
-    given = os.environ.get("XLA_FLAGS", "")
-    missing = [flag for flag in DETERMINISTIC if flag.partition("=")[0] not in given]
-    os.environ["XLA_FLAGS"] = " ".join([given, *missing]).strip()
-    if "JAX_NUM_CPU_DEVICES" not in os.environ:
-        with contextlib.suppress(RuntimeError):  # a device was used before: keep what there is
-            jax.config.update("jax_num_cpu_devices", devices or os.cpu_count() or 1)
     config: Any = jax.config
+    count = max(devices or 1, os.cpu_count() or 1)
+    if "JAX_NUM_CPU_DEVICES" in os.environ:
+        count = config.jax_num_cpu_devices
+    with contextlib.suppress(RuntimeError):  # a device was used before: keep what there is
+        jax.config.update("jax_num_cpu_devices", count)
+        given = os.environ.get("XLA_FLAGS", "")
+        missing = [flag for flag in DETERMINISTIC if flag.partition("=")[0] not in given]
+        os.environ["XLA_FLAGS"] = " ".join([given, *missing]).strip()
     if not config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", str(_cache_folder()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -1,6 +1,7 @@
 """`resume DIR --epochs N`: more epochs for a finished study, training only what is new."""
 
 import dataclasses
+import os
 import shutil
 from typing import Any
 
@@ -9,12 +10,13 @@ import jax
 from experiments.engine.config import replace
 from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Data
-from experiments.engine.folder import write_study
+from experiments.engine.folder import read_study, write_study
 from experiments.engine.lease import lease
 from experiments.engine.log import Log, finished, read_lines
 from experiments.engine.plan import Override
 from experiments.engine.reopen import Reopened
 from experiments.engine.run import missing_replicas
+from experiments.engine.sealed import write_bytes
 from experiments.engine.session import Prepared, epochs_of, prepare_programs, shapes_of
 from experiments.engine.study import Study, specification
 
@@ -35,9 +37,10 @@ def add_epochs(opened: Reopened, epochs: int, manual_dir: str | None = None) -> 
     before = _refuse(opened, epochs)
     longer = dataclasses.replace(study, config=replace(study.config, {"epochs": epochs}))
     programs = opened.contents["programs"]
+    moved = [{**p, "static": {**p["static"], "epochs": str(epochs)}} for p in programs]
     prepared = [
-        prepare_programs(each, manual_dir, Override(), programs, lambda text: None).values()
-        for each in (study, longer)
+        prepare_programs(each, manual_dir, Override(), plans, lambda text: None).values()
+        for each, plans in ((study, programs), (longer, moved))
     ]
     for old, new in zip(*prepared, strict=True):
         if _update_text(old) != _update_text(new):
@@ -47,17 +50,30 @@ def add_epochs(opened: Reopened, epochs: int, manual_dir: str | None = None) -> 
                 "the study's command with these --epochs and another --out"
             )
     with lease(folder):
+        contents = read_study(folder)
         kept = folder / f"after-{before}-epochs"
         kept.mkdir(exist_ok=True)
         for name in ANSWERS:
             if (folder / name).exists():
-                shutil.copyfile(folder / name, kept / name)
+                write_bytes(kept / name, (folder / name).read_bytes())
+        if (folder / "parameters").is_dir():
+            shutil.copytree(
+                folder / "parameters", kept / "parameters", copy_function=_link, dirs_exist_ok=True
+            )
         with Log(folder) as log:
             log.drop_finals()
-        looks = [{"epochs": before, **look} for look in opened.contents["looks"]]
-        contents = {**opened.contents, **_configs(longer), "looks": looks}
+        looks = [{"epochs": before, **look} for look in contents["looks"]]
+        contents |= {**_configs(longer), "looks": looks, "programs": moved}
         write_study(folder, contents)
     return Reopened(folder, longer, contents)
+
+
+def _link(source: str, target: str) -> None:
+    """The same file under another name; files of a study are replaced, never written into."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _configs(study: Study) -> dict[str, Any]:
@@ -91,4 +107,6 @@ def _update_text(entry: Prepared) -> str:
     zero = jax.ShapeDtypeStruct((), "int32")
     xs = jax.eval_shape(entry.trainer.epoch_inputs, replica, data, zero)
     state = jax.eval_shape(entry.trainer.init, replica)
-    return str(jax.make_jaxpr(entry.trainer.first_step)(state, replica, data, xs))
+    step = jax.make_jaxpr(entry.trainer.first_step)(state, replica, data, xs)
+    order = jax.make_jaxpr(entry.trainer.epoch_inputs)(replica, data, zero)
+    return f"{step}\n{order}"

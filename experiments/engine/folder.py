@@ -12,6 +12,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from experiments.engine.config import describe
 from experiments.engine.errors import UsageError
 from experiments.engine.sealed import read_json, write_json
 from experiments.engine.study import Study, specification
@@ -91,6 +92,9 @@ def claim_folder(folder: pathlib.Path, study: Study) -> dict[str, Any]:
             )
         return {"format": FORMAT, **wanted, "programs": [], "looks": []}
     found = read_study(folder)
+    free = {*study.vary, *study.tune}
+    new = {n: text for n, text in describe(study.experiment.config).items() if n not in free}
+    found["config"] = new | found.get("config", {})  # fields that Ablax has gained since
     different = [name for name in wanted if found.get(name) != wanted[name]]
     if different:
         raise UsageError(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from experiments.engine.cli import terminal_width
 from experiments.engine.commands import account, memory_told
-from experiments.engine.errors import AblaxError
+from experiments.engine.errors import AblaxError, UsageError
 
 if TYPE_CHECKING:
     from experiments import Entry
@@ -54,6 +54,8 @@ def resume(experiments: Entries, folders: list[str], argv: Sequence[str], usage:
     opened = _reopen(experiments, folders[0])
     if asked.more.epochs not in (None, epochs_of(opened.study.config)):
         opened = add_epochs(opened, asked.more.epochs, asked.more.manual_dir)
+    if asked.more.seeds and opened.study.part.seeds is not None:
+        raise UsageError("--seeds: this is a shard of some seeds; cut the larger study again")
     seeds = asked.more.seeds or max(opened.study.seeds, opened.contents.get("seeds", 0))
     study = dataclasses.replace(opened.study, seeds=seeds)
     given: dict[str, Any] = {"manual_dir": asked.more.manual_dir, "saving": asked.saving}

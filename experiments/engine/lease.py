@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from experiments.engine.errors import UsageError
 
@@ -18,8 +18,8 @@ STALE_SECONDS = 60.0
 
 
 @contextlib.contextmanager
-def lease(folder: pathlib.Path) -> Iterator[None]:
-    """Holds the folder while the block runs.
+def lease(folder: pathlib.Path) -> Iterator[Callable[[], bool]]:
+    """Holds the folder while the block runs; gives a question: was it lost to another process?
 
     The file is made atomically and rewritten every few seconds. It counts as abandoned when it
     has not been rewritten for a minute, or when its process on this machine is gone.
@@ -34,7 +34,7 @@ def lease(folder: pathlib.Path) -> Iterator[None]:
     beat = threading.Thread(target=_beat, args=(path, mine, stop), daemon=True)
     beat.start()
     try:
-        yield
+        yield lambda: _read(path).get("token", mine["token"]) != mine["token"]
     finally:
         stop.set()
         beat.join()

@@ -30,12 +30,21 @@ class Log:
         if durable:
             os.fsync(self._stream.fileno())
 
+    def sync(self) -> None:
+        """Waits until everything written is on the disk."""
+        os.fsync(self._stream.fileno())
+
+    def counts(self) -> collections.Counter[tuple[Any, ...]]:
+        """How many sound lines every replica has beside its final one."""
+        lines = read_lines(self._path.parent)
+        return collections.Counter(line_key(line) for line in lines if not line.get("final"))
+
     def rewind(self, keys: Collection[tuple[Any, ...]], epochs: int) -> None:
-        """Takes back what replicas recorded after `epochs` epochs."""
+        """Takes back what replicas recorded after `epochs` epochs, and that they finished."""
         lines = read_lines(self._path.parent)
         self._rewrite([
             line for line in lines
-            if line_key(line) not in keys or line.get("final") or line["epoch"] <= epochs
+            if line_key(line) not in keys or (not line.get("final") and line["epoch"] <= epochs)
         ])  # fmt: skip
 
     def keep(self, keys: Collection[tuple[Any, ...]]) -> None:

@@ -83,6 +83,7 @@ def merge(
     for text in _apart(parts):
         echo(text)
     with lease(folder):
+        write_study(folder, contents)  # without programs: cut short, it is filled again
         contents = _write(folder, whole, parts, lines)
     return Reopened(folder, whole, contents)
 
@@ -180,15 +181,18 @@ def _write(
                 shutil.copytree(part.folder / name, folder / name, dirs_exist_ok=True)
     records = [record for part in parts if (record := _record(part.folder))]
     if records:
-        sources = [source for part in parts for source in part.folder.glob("sources*.tar.gz")]
-        if sources:
-            shutil.copyfile(sources[0], folder / "sources.tar.gz")
+        for number, part in enumerate(parts):
+            for source in sorted(part.folder.glob("sources*.tar.gz")):
+                name = f"part-{number}-{source.name}" if number else source.name
+                shutil.copyfile(source, folder / name)
         data = _distinct(data for record in records for data in record["data"])
         write_json(folder / "record.json", {**records[0], "data": data, "parts": records[1:]})
     with Log(folder) as log:
+        log.keep(())
         log.write(lines, durable=True)
     looks = max((part.contents["looks"] for part in parts), key=len)
     contents = {**parts[0].contents, **specification(study), "seeds": study.seeds, "looks": looks}
+    contents["extendable"] = False  # the parts' training states stay where they are
     programs = [program for part in parts for program in part.contents["programs"]]
     contents["programs"] = list({str(p["static"]): p for p in programs}.values())
     contents["data"] = sorted({digest for part in parts for digest in part.contents["data"]})

@@ -13,7 +13,7 @@ from experiments.engine import answer, results
 from experiments.engine.config import describe, get, leaves, spell
 from experiments.engine.errors import UsageError
 from experiments.engine.log import finished, read_lines
-from experiments.engine.parameters import digest_of, parameters_path, read_parameters
+from experiments.engine.parameters import DIGEST, digest_of, parameters_path, read_parameters
 from experiments.engine.record import ROOT
 from experiments.engine.reopen import Reopened
 from experiments.engine.run import missing_replicas
@@ -21,8 +21,14 @@ from experiments.engine.sealed import read_json, write_bytes
 from experiments.engine.statistics import Metric
 from experiments.engine.study import Study, factors
 
-DIGEST = "parameters_sha256"
 LEFT_OUT = ("checkpoints", "lease.json")
+STREAMS = {
+    "init": "initial weights",
+    "order": "data order",
+    "noise": "noise",
+    "split": "the choice of rows",
+    "labels": "label noise",
+}
 MANIFEST, METHODS, LOCK = "MANIFEST.sha256", "METHODS.md", "requirements.lock"
 
 
@@ -60,7 +66,9 @@ def pack(opened: Reopened, out: str | pathlib.Path | None = None) -> tuple[pathl
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.relative_to(folder).parts[0].startswith(LEFT_OUT)
     }
-    files[METHODS] = f"# Methods\n\n{textwrap.fill(paragraph, 100)}\n".encode()
+    files[METHODS] = (
+        f"# Methods\n\n{textwrap.fill(paragraph, 100, break_on_hyphens=False)}\n".encode()
+    )
     lock = (ROOT / LOCK).read_bytes() if (ROOT / LOCK).exists() else b""
     if hashlib.sha256(lock).hexdigest() == record.get("lock_sha256"):
         files[LOCK] = lock
@@ -74,7 +82,7 @@ def pack(opened: Reopened, out: str | pathlib.Path | None = None) -> tuple[pathl
 
 
 def _refuse_other_parameters(folder: pathlib.Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    for line in lines:
+    for line in finished(lines).values():
         if DIGEST in line:
             arrays = read_parameters(folder, line["cell"], line["seed"])
             if arrays is None or digest_of(arrays) != line[DIGEST]:
@@ -121,12 +129,20 @@ def methods(study: Study, record: Mapping[str, Any], statistics: str) -> str:
     )
     return (
         f"We trained {grid} of the experiment {study.experiment.name} on {data}, "
-        f"{len(study.cells)} cells with {study.seeds} seeds each; seed s drives initial weights, "
-        "data order, noise and the validation split through the same named streams in every cell, "
+        f"{len(study.cells)} cells with {study.seeds} seeds each; {_streams(study)} "
         f"so cells are paired by seed.{_tuning(study)} {_settings(study)} {statistics} "
         f"Training ran in Python {record['python']} with {stack}, under commit {commit}{changed}, "
         f"on {device['count']} devices of kind {device['kind']} ({device['processor']}).{resumed}"
     )
+
+
+def _streams(study: Study) -> str:
+    """What the seed drives, and what is pinned."""
+    free = [meaning for name, meaning in STREAMS.items() if name not in study.fix]
+    fixed = [meaning for name, meaning in STREAMS.items() if name in study.fix]
+    pinned = f" ({_listed(fixed)} are those of seed 0 in all of them)" if fixed else ""
+    driven = f"seed s drives {_listed(free)}" if free else "no random stream depends on the seed"
+    return f"{driven} through the same named streams in every cell{pinned},"
 
 
 def _tuning(study: Study) -> str:

@@ -90,7 +90,8 @@ def continue_record(
             echo(f"  {line}")
     if any(name.startswith("sources.") for name in found):
         archive_sources(_free_archive(folder))
-    session = {"time": now["time"], "command": now["command"], "differs": found}
+    about = {"time": now["time"], "command": now["command"], "devices": jax.device_count()}
+    session = {**about, "differs": found}
     write_json(path, {**record, "sessions": [*sessions, session]})
 
 
@@ -109,8 +110,9 @@ ENVIRONMENT = ("python", "packages", "device", "xla_flags", "jax_config", "sourc
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Where two records' environments differ: `packages.jax` -> [old, new].
 
-    Of source files only those count that both have: a verb imports what it needs, and a file that
-    begins to need another one is itself changed.
+    The number of devices is no difference: the plan says how many are used, and planning tells
+    where there are too few. Of source files only those count that both have: a verb imports what
+    it needs, and a file that begins to need another one is itself changed.
     """
     before, after = ({name: record.get(name) for name in ENVIRONMENT} for record in (old, new))
     flat = [dict(_flat(record)) for record in (before, after)]
@@ -119,7 +121,9 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, lis
     return {
         name: pair
         for name, pair in pairs.items()
-        if pair[0] != pair[1] and not (name.startswith("sources.") and None in pair)
+        if pair[0] != pair[1]
+        and name != "device.count"
+        and not (name.startswith("sources.") and None in pair)
     }
 
 

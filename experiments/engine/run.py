@@ -124,7 +124,7 @@ def train_study(
     prepared = prepare_programs(study, manual_dir, override, plans, echo)
     metrics = results.metrics(study, [entry.dataset for entry in prepared.values()])
     make_folder(folder)
-    with lease(folder):
+    with lease(folder) as is_lost:
         if claim_folder(folder, study) != contents:
             raise UsageError(f"{folder} was changed by another process just now; try again")
         if contents["programs"]:
@@ -135,13 +135,16 @@ def train_study(
         else:
             contents["extendable"] = saving.extendable
             begin(folder, study, contents, prepared, metrics)
-        with control:
+        with control.watch(is_lost):
             saved = (
                 Checkpoints(folder / "checkpoints", saving.keep_checkpoints, echo),
                 Checkpoints(folder / "states", None, echo) if contents["extendable"] else None,
                 control,
             )
-            done = _train(folder, study, prepared, metrics[0], saved, echo, width)
+            try:
+                done = _train(folder, study, prepared, metrics[0], saved, echo, width)
+            finally:
+                saved[0].wait()
         _look(contents, study)
         write_study(folder, contents)
         write_results(folder, study, done)
@@ -255,14 +258,14 @@ def missing_replicas(study: Study, done: Collection[tuple[Any, ...]]) -> int:
 
 
 def _look(contents: dict[str, Any], study: Study) -> None:
-    """Notes that the results were looked at with this many seeds, before or now.
+    """Notes that the results were looked at with this many seeds, more or fewer than before.
 
     A look at a training that was made longer since says how many epochs it was.
     """
     contents["margin"] = study.margin
     looks = contents["looks"]
     epochs = epochs_of(study.config)
-    seen = (looks[-1]["seeds"], looks[-1].get("epochs", epochs)) if looks else (0, epochs)
-    if seen[0] < study.seeds or seen[1] < epochs:
+    seen = {(look["seeds"], look.get("epochs", epochs)) for look in looks}
+    if (study.seeds, epochs) not in seen:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         contents["looks"] = [*looks, {"seeds": study.seeds, "time": stamp}]

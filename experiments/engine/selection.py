@@ -102,9 +102,9 @@ def start_best(
     """
     if config.keep == "last":
         return ()
-    zeros = {metric.name: jnp.zeros((), jnp.float32) for metric in metrics}
+    unknown = {metric.name: jnp.full((), jnp.nan, jnp.float32) for metric in metrics}
     never = jnp.full((), RUNNING, jnp.int32)
-    return Best(params, model_state, zeros, never, jnp.zeros((), jnp.int32), never)
+    return Best(params, model_state, unknown, never, jnp.zeros((), jnp.int32), never)
 
 
 def note_best(

@@ -106,7 +106,8 @@ def prepare_programs(
         batches = _batches(whole[static])  # a part is planned as the whole: same bits
         if not trainer.measures(*shapes, "validation"):
             _refuse_selection(study, jobs[0])
-        old = next((p for p in recorded if p["static"] == describe(static)), None)
+        mine = describe(static).items()
+        old = next((p for p in recorded if p["static"].items() <= mine), None)
         plan = _plan(cost, batches, override, old, once)
         entry = Prepared(static, trainer, dataset, cost, plan, one, sum(_batches(jobs)))
         if override.measure and old is None:
@@ -266,8 +267,9 @@ def train_jobs(session: Session, jobs: Sequence[Job], phase: str) -> None:
         program, splits = session.program(static).result()
         if index + 1 < len(order):
             session.program(order[index + 1])
-        mine = [group for group in begun if group[0] in todo[static]]
-        chunks = cut(todo[static], entry.plan.layout.lanes, mine)
+        lanes, here = entry.plan.layout.lanes, todo[static]
+        mine = [group for group in begun if group[0] in here and len(group) <= lanes]
+        chunks = cut(here, lanes, mine)
         for number, chunk in enumerate(chunks):
             session.work.stop_if_asked()
             group = make_group(session.study, entry.dataset, splits, entry.plan, chunk)

@@ -134,8 +134,8 @@ def train_group(
         Interrupted: asked to stop; everything is saved.
     """
     steps, scores = program.steps_per_epoch, None
-    lanes, recorder = (group.replica, group.data), _Recorder(work, group, [])
-    (first, begun), state, sums = _begin(work, plan, program, group, text)
+    lanes, recorder = (group.replica, group.data), _Recorder(work, group)
+    (first, begun), state, sums = _begin(work, plan, program, group, epochs, text)
     for epoch in range(first, epochs):
         xs, zeros = program.order(*lanes, np.int32(epoch))
         carry = (state, sums if begun else zeros)
@@ -147,7 +147,8 @@ def train_group(
                 jax.block_until_ready(carry)  # so that few calls are ever under way
                 recorder.offer(Position(epoch, stop), *carry)
         (state, sums), begun = carry, 0
-        if recorder.flush():
+        recorder.flush()
+        if recorder.stopped:
             break
         if (epoch + 1) % work.evaluate_every == 0 or epoch + 1 == epochs:
             state, (scores, diverged, stopped) = program.validate(state, *lanes)
@@ -180,7 +181,7 @@ def _line_count(evaluate_every: int, epochs: int, program: Program, step: int) -
 
 
 def _begin(
-    work: Work, plan: Plan, program: Program, group: Group, text: str
+    work: Work, plan: Plan, program: Program, group: Group, epochs: int, text: str
 ) -> tuple[Position, Tree, Tree]:
     """Where a group's training goes on: its newest sound checkpoint, or its first step."""
     keys = [list_key(job) for job in group.jobs]
@@ -191,6 +192,8 @@ def _begin(
         if loaded is not None:
             position = Position(description["epoch"], description["start"])
             work.log.rewind({job.key for job in group.jobs}, position.epoch)
+            if not _lines_are_whole(work, program, group, position, loaded[0], epochs):
+                continue
             done = position.epoch * program.steps_per_epoch + position.start
             work.meter.skip(done * len(group.jobs), text)
             return position, *place(plan.layout, loaded)
@@ -203,6 +206,20 @@ def _begin(
         line = functools.partial(diagnosis_line, 0)
         work.log.write(per_lane(group.jobs, found, line))
     return Position(0, 0), state, None
+
+
+def _lines_are_whole(
+    work: Work, program: Program, group: Group, position: Position, state: Any, epochs: int
+) -> bool:
+    """Whether the log holds every line up to a checkpoint: a power cut may have lost some."""
+    counts = work.log.counts()
+    for lane, job in enumerate(group.jobs):
+        step = position.epoch * program.steps_per_epoch
+        if isinstance(state.best, Best) and state.best.stopped[lane] != RUNNING:
+            step = min(step, int(state.best.stopped[lane]))
+        if counts[job.key] != _line_count(work.evaluate_every, epochs, program, step):
+            return False
+    return True
 
 
 def saved_states(
@@ -219,30 +236,31 @@ def list_key(job: Job) -> list[Any]:
     return [phase, cell, [list(pair) for pair in tuned], seed]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class _Recorder:
     """Writes a group's evaluations and checkpoints.
 
     Attributes:
         pending: evaluations still on the device.
+        stopped: whether by the last evaluation every replica had run out of patience.
     """
 
     work: Work
     group: Group
-    pending: list[Evaluation]
+    pending: list[Evaluation] = dataclasses.field(default_factory=list)
+    stopped: bool = False
 
-    def flush(self) -> bool:
-        """Writes the evaluations that wait; whether by then every replica had stopped."""
-        stopped = False
+    def flush(self) -> None:
+        """Writes the evaluations that wait."""
         while self.pending:
             found = self.pending.pop()
             self.work.log.write(evaluation_lines(self.group.jobs, found))
             mine = np.asarray(found.stopped)[: len(self.group.jobs)]
-            stopped = bool(np.all(mine != RUNNING))
-        return stopped
+            self.stopped = bool(np.all(mine != RUNNING))
 
     def save(self, holder: Checkpoints, position: Position, state: Tree, sums: Tree) -> None:
-        """Begins a checkpoint of the group."""
+        """Begins a checkpoint of the group; the lines up to it are on the disk first."""
+        self.work.log.sync()
         jobs = [list_key(job) for job in self.group.jobs]
         holder.save((state, sums), {"jobs": jobs, **position._asdict()})
 

@@ -88,3 +88,34 @@ def test_a_damaged_folder_is_mended_or_refused(whole, stopped, tmp_path, number)
 def is_sound(folder, line):
     kept = read_parameters(folder, line["cell"], line["seed"])
     return kept is not None and digest_of(kept) == line["parameters_sha256"]
+
+
+@pytest.mark.parametrize("lost", [1, 7])
+def test_lines_that_a_power_cut_lost_are_trained_again(whole, stopped, tmp_path, lost):
+    """The checkpoint survived, the last lines before it did not."""
+    folder = tmp_path / "study"
+    shutil.copytree(stopped, folder)
+    path = folder / "metrics.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-lost]))
+    code, said = run(["resume", folder])
+    assert code == 0, said
+    assert state_of(folder) == state_of(whole)
+
+
+def test_damaged_lines_are_trained_again_where_states_are_kept(tmp_path):
+    folder, reference = tmp_path / "study", tmp_path / "reference"
+    for each in (folder, reference):
+        assert run([*STUDY, "--extendable", "--out", each])[0] == 0
+    path = folder / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines[:3], *lines[4:]]))
+    for _ in range(2):
+        assert run(["resume", folder])[0] == 0
+    assert state_of(folder) == state_of(reference)
+
+
+def test_fewer_seeds_than_before_are_a_further_look(whole, tmp_path):
+    folder = tmp_path / "study"
+    shutil.copytree(whole, folder)
+    assert "look 2" in run(["resume", folder, "--seeds", "5"])[1]
+    assert "look 2" in run(["resume", folder])[1]

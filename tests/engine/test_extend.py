@@ -8,8 +8,8 @@ import pytest
 from experiments.engine.control import Saving
 from experiments.engine.errors import UsageError
 from experiments.engine.extend import add_epochs
-from experiments.engine.folder import read_study
-from experiments.engine.log import read_lines
+from experiments.engine.folder import read_study, write_study
+from experiments.engine.log import Log, read_lines
 from experiments.engine.parameters import read_parameters
 from experiments.engine.plan import Override
 from experiments.engine.reopen import reopen
@@ -76,6 +76,37 @@ def test_it_goes_on_through_the_command_line(short, tmp_path):
     assert {line["step"] for line in read_lines(folder) if "epoch" in line} == {5, 10, 15, 20, 25}
     assert "nothing to do" in run(["resume", folder, "--epochs", "5"])[1]
     assert "the study has 5 already" in run(["resume", folder, "--epochs", "4"])[1]
+
+
+def test_the_recorded_plan_is_kept_and_seeds_may_be_added(train, tmp_path):
+    """A plan that this machine would not choose; the new seed trains from its first step."""
+    grid = {"vary": {"rate": [0.03, 0.1]}, "override": Override(lanes=1, devices=1)}
+    kept = Saving(extendable=True)
+    folder = train(SELECTIVE, Config(epochs=2), **grid, seeds=2, saving=kept).folder
+    code, said = run(["resume", folder, "--epochs", "4", "--seeds", "3"])
+    assert code == 0 and "passed over" not in said
+    (program,) = read_study(folder)["programs"]
+    assert (program["lanes"], program["devices"]) == (1, 1)
+    at_once = train(SELECTIVE, Config(epochs=4), **grid, seeds=3)
+    assert sorted(map(str, read_lines(folder))) == sorted(map(str, read_lines(at_once.folder)))
+
+
+def test_states_of_larger_groups_than_the_plan_has_lanes_are_left_alone(train, tmp_path):
+    grid = {"vary": {"rate": [0.03, 0.1]}, "seeds": 2}
+    kept = Saving(extendable=True)
+    whole = train(SELECTIVE, Config(epochs=2), **grid, saving=kept, override=Override(lanes=4))
+    folder = tmp_path / "study"
+    shutil.copytree(whole.folder, folder)
+    contents = read_study(folder)
+    contents["programs"][0] |= {"lanes": 2, "devices": 1}
+    write_study(folder, contents)
+    with Log(folder) as log:
+        log.drop_finals()
+    outcome = train_study(whole.study, folder, echo=lambda text: None)
+    assert len(outcome.lines) == 4 and all(
+        line["test_error"] == pytest.approx(whole.lines[key]["test_error"], rel=1e-4)
+        for key, line in outcome.lines.items()
+    )
 
 
 def test_what_would_not_be_the_same_training_is_refused(study, train, short):

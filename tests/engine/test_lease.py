@@ -11,6 +11,7 @@ import time
 import pytest
 
 from experiments.engine import lease as leases
+from experiments.engine.control import Control
 from experiments.engine.errors import UsageError
 from experiments.engine.lease import lease
 
@@ -113,6 +114,19 @@ def test_a_lease_that_was_lost_is_neither_renewed_nor_removed(tmp_path, monkeypa
         threading.Event().wait(0.1)
         assert path.stat().st_mtime == before
     assert json.loads(path.read_text())["token"] == "x"
+
+
+def test_the_holder_learns_that_the_folder_was_taken(tmp_path):
+    with lease(tmp_path) as is_lost:
+        assert not is_lost()
+        path = tmp_path / "lease.json"
+        path.unlink()
+        assert not is_lost()  # nobody else has it
+        leave(tmp_path, os.getppid())
+        assert is_lost()
+        with pytest.raises(UsageError, match="another process has taken this folder"):
+            Control().watch(is_lost).reason()
+    path.unlink()
 
 
 def test_of_many_at_once_one_gets_the_folder(tmp_path):

@@ -83,7 +83,6 @@ def test_every_session_is_noted_without_a_word_while_nothing_differs(folder):
         ({"packages": {"new": "1.0"}}, "packages.new", "packages.new: None there, 1.0 here"),
         ({"python": "4.0"}, "python", ", 4.0 here"),
         ({"device": {"kind": "abacus"}}, "device.kind", "device.kind: cpu there, abacus here"),
-        ({"device": {"count": 7}}, "device.count", "device.count: 2 there, 7 here"),
         ({"xla_flags": "--x"}, "xla_flags", ", --x here"),
         ({"jax_config": {"enable_x64": True}}, "jax_config.enable_x64", "False there, True here"),
         ({"sources": {STEP: "0"}}, f"sources.{STEP}", f"source files: {STEP}"),

@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.engine.control import Saving
 from experiments.engine.errors import UsageError
 from experiments.engine.log import read_lines
 from experiments.engine.parameters import read_parameters
 from experiments.engine.plan import Override
+from experiments.engine.progress import Meter
 from experiments.engine.selection import (
     Selection,
     averaged,
@@ -135,6 +137,21 @@ def test_a_group_that_stopped_as_a_whole_ends_early_with_the_same_result(study):
     for curve, line, _ in replicas(outcome):
         assert [each["epoch"] for each in curve] == [1, 2, 3]
         assert line["step"] == 15 and line["kept_step"] == 5 and line["lines"] == 3
+
+
+def test_a_group_ends_early_also_where_every_epoch_is_saved(train):
+    """The end is noticed whoever writes the last evaluation."""
+    config = Config(epochs=1000, rate=0.0, selection=Selection("best", patience=2))
+    steps = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Meter, "advance", lambda self, done, text: steps.append(done))
+        train(SELECTIVE, config, seeds=1, saving=Saving(checkpoint_every="1"))
+    assert sum(steps) <= 5 * 5
+
+
+def test_a_score_that_was_never_finite_is_no_score():
+    best = start_best(Selection("best"), {"w": jnp.zeros(())}, {}, [ERROR])
+    assert not jnp.isfinite(best.scores["error"])
 
 
 def test_other_neighbours_change_no_bit_of_one_that_stops(study):
