@@ -68,7 +68,9 @@ def measured(finding: Finding, quantity: Quantity) -> str:
     text = number(finding.estimate, quantity)
     if finding.interval is None:
         return text
-    return f"{text} [{', '.join(number(bound, quantity) for bound in finding.interval)}]"
+    bounds = ", ".join(number(bound, quantity) for bound in finding.interval)
+    usual = finding.confidence == Finding.confidence
+    return f"{text} [{bounds}]" + ("" if usual else f" at {100 * finding.confidence:.3g} %")
 
 
 def _verdict(finding: Finding) -> str:

@@ -66,8 +66,12 @@ def standing_in(name: str, claim: Claim, folder: pathlib.Path) -> Standing:
     from experiments.engine.log import read_lines
 
     looks = read_study(folder)["looks"]
+    if not looks:  # under way: judging it now would be a look of its own
+        return Standing(name, claim)
     enough = sum(look["seeds"] >= claim.seeds for look in looks)
-    values = values_of(claim, read_lines(folder))
+    seen = max(look["seeds"] for look in looks)
+    lines = read_lines(folder)
+    values = values_of(claim, [each for each in lines if each["seed"] < seen])
     started = any(len(column) for column in values.values())
     return Standing(name, claim, judge(claim, values, enough) if started else ())
 

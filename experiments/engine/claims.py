@@ -119,6 +119,7 @@ class Finding:
         estimate, interval: of the statistic; None where there are too few seeds, or where a
             diverged replica leaves none.
         reason: why it is inconclusive, where the interval does not show it.
+        confidence: of the interval; further looks widen it.
     """
 
     rule: Rule
@@ -127,6 +128,7 @@ class Finding:
     interval: Interval | None
     verdict: Verdict
     reason: str = ""
+    confidence: float = 1 - ERROR
 
 
 def judge(claim: Claim, values: Mapping[str, np.ndarray], looks: int = 1) -> tuple[Finding, ...]:
@@ -137,7 +139,9 @@ def judge(claim: Claim, values: Mapping[str, np.ndarray], looks: int = 1) -> tup
             NaN where a replica has not finished.
         looks: how often the values were looked at with enough seeds for a verdict.
     """
-    return tuple(_finding(rule, values, claim.seeds, ERROR / max(looks, 1)) for rule in claim.rules)
+    error = ERROR / max(looks, 1)
+    found = (_finding(rule, values, claim.seeds, error) for rule in claim.rules)
+    return tuple(dataclasses.replace(each, confidence=1 - error) for each in found)
 
 
 def verdicts(findings: Sequence[Finding]) -> dict[str, Verdict]:

@@ -129,6 +129,10 @@ def train_study(
             raise UsageError(f"{folder} was changed by another process just now; try again")
         if contents["programs"]:
             _check_data(folder, contents, prepared)
+            if saving.extendable and not contents.get("extendable"):
+                echo(
+                    "warning: this study was begun without --extendable, which changes nothing now"
+                )
             if study.seeds > contents.get("seeds", 0):
                 contents["seeds"] = study.seeds  # what `resume` goes on with
                 write_study(folder, contents)
@@ -138,7 +142,7 @@ def train_study(
         with control.watch(is_lost):
             saved = (
                 Checkpoints(folder / "checkpoints", saving.keep_checkpoints, echo),
-                Checkpoints(folder / "states", None, echo) if contents["extendable"] else None,
+                Checkpoints(folder / "states", None, echo) if contents.get("extendable") else None,
                 control,
             )
             try:
