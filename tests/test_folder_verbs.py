@@ -174,3 +174,8 @@ def test_a_script_of_ones_own_resumes(study):
     wrong = run("resume", "nowhere")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr == "my.py: nowhere: there is no such folder\n"
+
+
+def test_a_shard_of_some_seeds_takes_no_more(call, study):
+    assert call("study toy --vary rate=0.03,0.1 --seeds 4 --shard 1/4 --out shard")[0] == 0
+    refused(call("resume shard --seeds 9"), "--seeds: this is a shard of some seeds")

@@ -215,7 +215,7 @@ def _short(value: Any) -> str:
 
 def _largest(difference: np.ndarray) -> float:
     """The largest absolute value; infinite where a number is none."""
-    return float(np.max(np.nan_to_num(np.abs(difference), nan=np.inf), initial=0.0))
+    return float(np.max(np.nan_to_num(np.abs(difference), nan=np.inf, posinf=np.inf), initial=0.0))
 
 
 def _parameter_difference(old: Any, new: Any) -> tuple[float, str]:

@@ -8,11 +8,13 @@ import pytest
 
 from experiments import Entry
 from experiments.data.dataset import make_dataset
+from experiments.engine.control import Saving
 from experiments.engine.errors import UsageError
 from experiments.engine.folder import read_study
 from experiments.engine.log import finished, read_lines
 from experiments.engine.merge import merge, shard
 from experiments.engine.parameters import read_parameters
+from experiments.engine.plan import Override
 from experiments.engine.reopen import reopen
 from experiments.engine.sealed import read_json, seal_line, write_json
 from experiments.engine.study import Part, make_study, reporting_pairs, tuning_jobs
@@ -248,3 +250,41 @@ def test_a_part_that_was_looked_at_more_often_counts(by_cell, tmp_path):
     write_json(part / "study.json", contents | {"looks": looks})
     merged = merge(opened([by_cell[0], part]), tmp_path / "merged")
     assert [look["seeds"] for look in merged.contents["looks"]] == [2, 4]
+
+
+def test_a_merge_cut_short_is_given_again(by_cell, whole, tmp_path, monkeypatch):
+    out = tmp_path / "merged"
+    with monkeypatch.context() as patch:
+        patch.setattr("experiments.engine.merge.write_results", _fail)
+        with pytest.raises(OSError, match="No space"):
+            merge(opened(by_cell), out)
+    merge(opened(by_cell), out)
+    assert_same(out, whole)
+
+
+def _fail(*_):
+    raise OSError(28, "No space left on device")
+
+
+def test_the_whole_of_extendable_parts_is_not_extendable(train_toy, tmp_path):
+    grid = {"vary": {"rate": [0.03, 0.1]}, "seeds": 2}
+    parts = []
+    for number in (1, 2):
+        part = shard(make_study(TOY, **grid), f"{number}/2").part
+        kept = Saving(extendable=True)
+        parts.append(train_toy(**grid, part=part, saving=kept).folder)
+    merged = merge(opened(parts), tmp_path / "merged")
+    assert read_study(merged.folder)["extendable"] is False
+    assert (merged.folder / "sources.tar.gz").exists()
+    assert (merged.folder / "part-1-sources.tar.gz").exists()
+
+
+def test_parts_under_other_plans_are_told(train_toy, tmp_path):
+    grid, parts, said = {"vary": {"rate": [0.03, 0.1]}, "seeds": 2}, [], []
+    for number, lanes in ((1, 4), (2, 2)):
+        part = shard(make_study(TOY, **grid), f"{number}/2").part
+        override = Override(lanes=lanes, devices=2)
+        parts.append(train_toy(**grid, part=part, override=override).folder)
+    merge(opened(parts), tmp_path / "merged", said.append)
+    (text,) = said
+    assert "so they agree to a tolerance, not to the bit: the plan: lanes and devices" in text

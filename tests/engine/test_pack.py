@@ -9,11 +9,12 @@ import pytest
 from experiments import Entry
 from experiments.engine.errors import UsageError
 from experiments.engine.log import read_lines
-from experiments.engine.pack import pack
+from experiments.engine.pack import methods, pack
 from experiments.engine.parameters import parameters_path
 from experiments.engine.record import ROOT
 from experiments.engine.reopen import reopen
 from experiments.engine.sealed import read_json, write_json
+from experiments.engine.study import make_study
 from tests.engine.toy import TOY, Config, load
 
 ENTRIES = {"toy": Entry(TOY.summary, lambda: TOY)}
@@ -168,3 +169,15 @@ def test_targets_that_cannot_be(copy, tmp_path, monkeypatch):
     monkeypatch.chdir(copy)
     assert packed(type(copy)("."))[0] == tmp_path / "study.tar.gz"
     assert len(read_lines(copy)) > 0
+
+
+def test_the_paragraph_tells_what_was_pinned():
+    study = make_study(TOY, vary={"rate": [0.1, 0.3]}, fix=("split", "labels"))
+    record = {
+        "data": [], "device": {"count": 1, "kind": "cpu", "processor": "x"}, "python": "3",
+        "packages": dict.fromkeys(("jax", "flax", "optax"), "1"),
+        "git": {"commit": None, "dirty": False},
+    }  # fmt: skip
+    text = methods(study, record, "")
+    assert "seed s drives initial weights, data order and noise through" in text
+    assert "(the choice of rows and label noise are those of seed 0 in all of them)" in text

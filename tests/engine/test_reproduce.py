@@ -23,7 +23,7 @@ from experiments.engine.parameters import (
     write_parameters,
 )
 from experiments.engine.reopen import reopen
-from experiments.engine.reproduce import reproduce
+from experiments.engine.reproduce import _parameter_difference, reproduce
 from experiments.engine.sealed import read_json, seal_line, write_json
 from experiments.engine.study import make_job, make_study, reporting_pairs
 from tests.engine.toy import TOY
@@ -348,3 +348,33 @@ def test_the_digests_of_lines_and_table_are_those_of_the_files(recorded):
             "params/Dense_0/kernel", "params/Dense_0/bias",
         }  # fmt: skip
         assert row[DIGEST] == line[DIGEST] == digest_of(arrays)
+
+
+@pytest.mark.parametrize("damage", ["removed", "damaged"])
+def test_a_copy_whose_record_cannot_be_read_is_no_fresh_folder(copy, damage):
+    twin = shutil.copytree(copy, copy.with_name("twin"))
+    record = twin / "record.json"
+    record.unlink() if damage == "removed" else record.write_text("{")
+    with pytest.raises(UsageError, match="is the recorded study itself, or a copy of it"):
+        again(copy, out=twin)
+    shutil.copyfile(twin.parent / "study" / "results.csv", record)
+    with pytest.raises(UsageError, match="is the recorded study itself, or a copy of it"):
+        again(copy, out=copy)
+
+
+def test_a_flipped_prediction_does_not_outweigh_a_tolerance(copy, quick):
+    """Of parameters and metrics that are close, some test example is classified otherwise."""
+    (copy / "results.csv").unlink()
+    rewrite(copy, lambda line: line.update(test_correct="AA=="))
+    findings, _ = again(copy, cells=[1], seeds=[2])
+    assert findings[-1].verdict == "different"
+    assert findings[-1].text == "other test examples are right"
+    findings, _ = again(copy, cells=[1], seeds=[2], tolerance=1e-6)
+    assert findings[-1].verdict == "close"
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_what_is_no_number_is_infinitely_far(number):
+    old, new = {"a": np.zeros(2), "b": np.ones(2)}, {"a": np.zeros(2), "b": np.array([1, number])}
+    far, text = _parameter_difference(old, new)
+    assert far == np.inf and "(b)" in text
