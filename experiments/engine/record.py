@@ -69,7 +69,7 @@ def begin_record(folder: pathlib.Path, datasets: Sequence[Dataset]) -> None:
 def continue_record(
     folder: pathlib.Path, datasets: Sequence[Dataset], echo: Callable[[str], None]
 ) -> None:
-    """Adds this session to the record: its command, and where its environment differs.
+    """Adds this process to the record: its command, and where its environment differs.
 
     Differences are told: what is trained under them agrees with the rest to a tolerance, not to
     the bit. Sources that differ are archived beside the first.
@@ -96,7 +96,7 @@ def continue_record(
 
 
 def _free_archive(folder: pathlib.Path) -> pathlib.Path:
-    """A name for the sources of this session: what is archived is never overwritten."""
+    """A name for the sources of this process: what is archived is never overwritten."""
     if not (folder / "sources.tar.gz").exists():
         return folder / "sources.tar.gz"
     numbered = (folder / f"sources-{number}.tar.gz" for number in itertools.count(1))
