@@ -128,14 +128,7 @@ def train_study(
         if claim_folder(folder, study) != contents:
             raise UsageError(f"{folder} was changed by another process just now; try again")
         if contents["programs"]:
-            _check_data(folder, contents, prepared)
-            if saving.extendable and not contents.get("extendable"):
-                echo(
-                    "warning: this study was begun without --extendable, which changes nothing now"
-                )
-            if study.seeds > contents.get("seeds", 0):
-                contents["seeds"] = study.seeds  # what `resume` goes on with
-                write_study(folder, contents)
+            _take_up(folder, study, contents, prepared, saving, echo)
         else:
             contents["extendable"] = saving.extendable
             begin(folder, study, contents, prepared, metrics)
@@ -155,6 +148,23 @@ def train_study(
         answer = results.answer(study, metrics, read_lines(folder), len(contents["looks"]), width)
         results.save(folder, answer)
     return Outcome(folder, study, answer.analysis, answer.text, done)
+
+
+def _take_up(
+    folder: pathlib.Path,
+    study: Study,
+    contents: dict[str, Any],
+    prepared: Mapping[Any, Prepared],
+    saving: Saving,
+    echo: Callable[[str], None],
+) -> None:
+    """Goes on with a study that was begun: on the same data, and with more seeds if asked."""
+    _check_data(folder, contents, prepared)
+    if saving.extendable and not contents.get("extendable"):
+        echo("warning: this study was begun without --extendable, which changes nothing now")
+    if study.seeds > contents.get("seeds", 0):
+        contents["seeds"] = study.seeds  # what `resume` goes on with
+        write_study(folder, contents)
 
 
 def begin(
