@@ -150,7 +150,9 @@ def test_values_that_cannot_work_name_their_flag(dataset, changes, message):
 
 @pytest.mark.parametrize("size", [1, 3600, None])
 def test_values_at_the_edge_work(dataset, size):
-    check(Data(train_size=size, label_noise=0.0), dataset.spec)
+    data = Data(train_size=size, label_noise=0.0)
+    check(data, dataset.spec)
+    assert len(prepare(data, dataset, streams(0))["train_rows"]) == (size or 3600)
 
 
 @pytest.mark.parametrize(

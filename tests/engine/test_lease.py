@@ -80,7 +80,7 @@ def test_another_machine_is_trusted_for_a_minute(tmp_path):
 def test_a_process_that_hangs_is_given_up(tmp_path):
     leave(tmp_path, os.getppid(), age=leases.STALE_SECONDS + 30)
     with lease(tmp_path):
-        pass
+        assert json.loads((tmp_path / "lease.json").read_text())["pid"] == os.getpid()
 
 
 def test_a_torn_lease_file_is_taken_over_when_old(tmp_path):
