@@ -1,0 +1,206 @@
+"""Reads layers, their sizes, costs and receptive fields off any Flax net, without computing it.
+
+Modules that slide windows (`nets.module_geometry`) are listed without what they call inside. A
+module below a name that starts with `shortcut` lies on the shortcut of a residual block.
+"""
+
+import dataclasses
+import inspect
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from nets.flow import Fields, Flow, through
+from nets.geometry import Field, Sharing, Window, shared_against_unshared
+from nets.module_geometry import multiply_adds, windows_of
+
+Path = tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """One module of a net, at its first call.
+
+    Attributes:
+        path: names from the net down to the module; empty for the net itself.
+        kind: its class.
+        inputs: shape of its first input, without the batch.
+        outputs: shape of its last output, without the batch.
+        parameters: how many it has; those of listed modules below it are theirs.
+        kernel: shape of its weights, None if it has none.
+        windows: one for each axis that windows slide over, else none.
+        multiply_adds: of one example, with the padding, without biases; None if unknown.
+        fields: what one output sees of the first windows' input, one for each axis; none before
+            the first windows and without such axes, None if unknown.
+    """
+
+    path: Path
+    kind: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    parameters: int
+    kernel: tuple[int, ...] | None
+    windows: tuple[Window, ...]
+    multiply_adds: int | None
+    fields: Fields | None
+
+    @property
+    def shortcut(self) -> bool:
+        """Whether it lies on the shortcut of a residual block."""
+        return _on_shortcut(self.path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Totals:
+    """Sums over a net.
+
+    Attributes:
+        parameters: of all modules.
+        multiply_adds: of all layers where they are known, for one example.
+        uncounted: layers where they are not.
+        depth: weight layers, as `depth` counts them.
+    """
+
+    parameters: int
+    multiply_adds: int
+    uncounted: int
+    depth: int
+
+
+def layers(net: nn.Module, variables: Any, sample: Any) -> list[Layer]:
+    """Every module in the order of calls, a container before what it holds.
+
+    Receptive fields follow the order of calls off the shortcuts, and parallel branches where these
+    take what one module returned. They are unknown from where something without windows changes
+    the map's size, or weights of more than two axes have no windows. A module that is called again
+    counts once.
+
+    Args:
+        net: called as `net(sample)`, with `train=False` if it knows that option.
+        variables: of the net, as arrays or shapes.
+        sample: input with a batch axis, array or shape.
+    """
+    reading = _Reading(variables.get("params", {}))
+    with nn.intercept_methods(reading.note):
+        jax.eval_shape(lambda v, x: net.apply(v, x, **inference(net)), variables, sample)
+    return [layer for layer in reading.found.values() if layer is not None]
+
+
+def inference(net: nn.Module) -> dict[str, Any]:
+    """The options that call a net as it is after training."""
+    known = inspect.signature(type(net).__call__).parameters
+    return {"train": False} if "train" in known else {}
+
+
+def depth(layers: Iterable[Layer]) -> int:
+    """Weight layers off the shortcuts: convolutions and dense layers, no normalisation.
+
+    He et al. 2015 (arXiv 1512.03385, table 1) name their nets by it.
+    """
+    return sum(layer.kernel is not None and not layer.shortcut for layer in layers)
+
+
+def totals(layers: Iterable[Layer]) -> Totals:
+    """Parameters, multiply-adds and depth of a net."""
+    each = list(layers)
+    known = [layer.multiply_adds for layer in each if layer.multiply_adds is not None]
+    parameters = sum(layer.parameters for layer in each)
+    return Totals(parameters, sum(known), len(each) - len(known), depth(each))
+
+
+def sharing(layer: Layer) -> Sharing:
+    """Parameters of a convolution with shared and with unshared weights, whichever it has.
+
+    Raises:
+        ValueError: a layer without windows or without weights.
+    """
+    if not layer.windows or not layer.kernel or not layer.multiply_adds:
+        raise ValueError(f"{'/'.join(layer.path)} ({layer.kind}) is no convolution")
+    *axes, filters = layer.outputs
+    positions = math.prod(axes)
+    weights = layer.multiply_adds // (positions * filters)
+    bias = layer.parameters > math.prod(layer.kernel)
+    return shared_against_unshared(weights, positions, filters, bias=bias)
+
+
+def chain(layers: Iterable[Layer]) -> list[Layer]:
+    """The layers with windows, each looking at the one before, from the first one on.
+
+    It ends where a receptive field is unknown or a parallel branch begins.
+    """
+    followed: list[Layer] = []
+    for layer in layers:
+        if not layer.windows or layer.shortcut:
+            continue
+        seen = followed[-1].fields if followed else (Field(),) * len(layer.windows)
+        if not seen or layer.fields != through(seen, layer.windows):
+            break
+        followed.append(layer)
+    return followed
+
+
+class _Reading:
+    """Notes the first call of each module while a net is traced."""
+
+    def __init__(self, params: Any):
+        self.shapes = _shapes(params)
+        self.flow = Flow()
+        self.windowed: set[Path] = set()
+        self.found: dict[Path, Layer | None] = {}
+
+    def note(self, call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        """Stands in for every method of every module."""
+        module, path = context.module, context.module.path
+        inside = any(path[:end] in self.windowed for end in range(len(path)))
+        if context.method_name != "__call__" or inside:
+            return call(*args, **kwargs)
+        given = _arrays((args, kwargs))[0]
+        windows = windows_of(module, given.shape[1:])
+        self.windowed.update([path] if windows else [])
+        self.found.setdefault(path, None)
+        before = self.flow.current
+        self.flow.enter(given, aside=_on_shortcut(path))
+        output = call(*args, **kwargs)
+        layer = self.read(path, type(module).__name__, windows, given, _arrays(output)[-1])
+        self.found[path] = self.found[path] or layer
+        if layer.shortcut:
+            self.flow.current = before
+        return output
+
+    def read(
+        self, path: Path, kind: str, windows: tuple[Window, ...], given: Any, output: Any
+    ) -> Layer:
+        """Describes a call, and moves on to its output."""
+        own = {
+            name: shape
+            for name, shape in self.shapes.items()
+            if name[:-1] == path or (windows and name[: len(path)] == path)
+        }
+        kernel = next((shape for name, shape in own.items() if name[-1] == "kernel"), None)
+        inputs, outputs = given.shape[1:], output.shape[1:]
+        cost = multiply_adds(kernel, inputs, outputs, windows)
+        if windows:
+            self.flow.slide(inputs[:-1], windows, output)
+        else:
+            self.flow.leave(output, mixes=cost is None)
+        reached = self.flow.current
+        fields = reached.fields if reached and outputs[:-1] else ()
+        count = sum(math.prod(shape) for shape in own.values())
+        return Layer(path, kind, inputs, outputs, count, kernel, windows, cost, fields)
+
+
+def _on_shortcut(path: Path) -> bool:
+    return any(name.startswith("shortcut") for name in path)
+
+
+def _arrays(tree: Any) -> list[Any]:
+    arrays = [leaf for leaf in jax.tree.leaves(tree) if hasattr(leaf, "shape")]
+    return arrays or [jax.ShapeDtypeStruct((), bool)]
+
+
+def _shapes(params: Any) -> dict[Path, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {tuple(str(key.key) for key in keys): tuple(leaf.shape) for keys, leaf in leaves}
