@@ -1,0 +1,90 @@
+"""The effective receptive field: how much of what a unit could see moves it (Luo et al. 2016).
+
+arXiv 1701.04128: the gradient of a central unit falls off like a Gaussian towards the border of its
+theoretical field, and in a net of n layers most of it lies within a share of order 1 / sqrt(n).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from nets.layers import Path, inference, layers
+
+TWO_SIGMA = 0.9545  # of a Gaussian lies within two standard deviations
+
+
+def effective_receptive_field(
+    net: nn.Module,
+    variables: Mapping[str, Any],
+    inputs: Float[Array, "batch *shape"],
+    layer_path: Path,
+) -> Float[Array, "*axes"]:
+    """Mean absolute gradient of a layer's central units with respect to each input place.
+
+    The central place is `size // 2` of each axis; its units are the filters. Each has a gradient of
+    its own (one backward pass per filter), so that filters do not cancel. The mean is over
+    filters, inputs and input channels. The net is called as after training.
+
+    Args:
+        net: called as `net(inputs)`, with `train=False` if it knows that option.
+        variables: parameters and statistics of the net.
+        inputs: `[batch, *axes]`, or with channels after the axes.
+        layer_path: of a module whose output is `[batch, *axes, filters]`, as `nets.layers` has it.
+
+    Returns:
+        `[*axes]`, of the input.
+
+    Raises:
+        ValueError: no module has that path, or its output has no axes between batch and filters.
+    """
+    outputs, backward = jax.jit(
+        lambda variables, x: jax.vjp(lambda x: _output(net, variables, x, layer_path), x)
+    )(variables, inputs)
+    _, *axes, filters = outputs.shape
+    if not axes:
+        raise ValueError(f"{'/'.join(layer_path)} has an output of {outputs.shape}, without axes")
+    centre = tuple(size // 2 for size in axes)
+    others = (0, *range(1 + len(axes), inputs.ndim))
+
+    @jax.jit
+    def of_filter(backward: Any, index: int | jax.Array) -> jax.Array:
+        unit = jnp.zeros_like(outputs).at[(slice(None), *centre, index)].set(1)
+        return jnp.abs(backward(unit)[0]).mean(axis=others)
+
+    # A loop, not a scan: inside one, XLA's backward convolutions are slow on a CPU.
+    return sum(of_filter(backward, index) for index in range(filters)) / filters
+
+
+def effective_size(field: Float[Array | np.ndarray, "*axes"]) -> float:
+    """The side of a cube with as many places as count: those above 4.55 % of the largest.
+
+    Luo et al. 2016, section 3, compare with the central value, which is the largest in a map of a
+    Gaussian's shape; there the threshold cuts at about two and a half standard deviations.
+    """
+    values = np.asarray(field)
+    count = int(np.sum(values > (1 - TWO_SIGMA) * values.max()))
+    return count ** (1 / values.ndim)
+
+
+def _output(
+    net: nn.Module, variables: Mapping[str, Any], inputs: jax.Array, layer_path: Path
+) -> jax.Array:
+    """What the module returned at its first call."""
+
+    def wanted(module: nn.Module, method: str) -> bool:
+        return module.path == layer_path and method == "__call__"
+
+    options: dict[str, Any] = {"mutable": ["intermediates"], "capture_intermediates": wanted}
+    state: Any = net.apply(variables, inputs, **options, **inference(net))[1]
+    found = state.get("intermediates", {})
+    for name in layer_path:
+        found = found.get(name, {})
+    if "__call__" not in found:
+        known = ["/".join(layer.path) for layer in layers(net, variables, inputs)]
+        raise ValueError(f"no module {'/'.join(layer_path)}; there are {', '.join(known[1:])}")
+    return jax.tree.leaves(found["__call__"][0])[-1]
