@@ -23,6 +23,8 @@ def effective_receptive_field(
     variables: Mapping[str, Any],
     inputs: Float[Array, "batch *shape"],
     layer_path: Path,
+    *,
+    filters: int | None = None,
 ) -> Float[Array, "*axes"]:
     """Mean absolute gradient of a layer's central units with respect to each input place.
 
@@ -35,6 +37,7 @@ def effective_receptive_field(
         variables: parameters and statistics of the net.
         inputs: `[batch, *axes]`, or with channels after the axes.
         layer_path: of a module whose output is `[batch, *axes, filters]`, as `nets.layers` has it.
+        filters: only the first so many (None: all).
 
     Returns:
         `[*axes]`, of the input.
@@ -45,7 +48,7 @@ def effective_receptive_field(
     outputs, backward = jax.jit(
         lambda variables, x: jax.vjp(lambda x: _output(net, variables, x, layer_path), x)
     )(variables, inputs)
-    _, *axes, filters = outputs.shape
+    _, *axes, count = outputs.shape
     if not axes:
         raise ValueError(f"{'/'.join(layer_path)} has an output of {outputs.shape}, without axes")
     centre = tuple(size // 2 for size in axes)
@@ -57,7 +60,8 @@ def effective_receptive_field(
         return jnp.abs(backward(unit)[0]).mean(axis=others)
 
     # A loop, not a scan: inside one, XLA's backward convolutions are slow on a CPU.
-    return sum(of_filter(backward, index) for index in range(filters)) / filters
+    chosen = range(count)[:filters]
+    return jnp.stack([of_filter(backward, index) for index in chosen]).mean(axis=0)
 
 
 def effective_size(field: Float[Array | np.ndarray, "*axes"]) -> float:

@@ -187,7 +187,7 @@ class _Reading:
         else:
             self.flow.leave(output, mixes=cost is None)
         reached = self.flow.current
-        fields = reached.fields if reached and outputs[:-1] else ()
+        fields = reached.fields if reached and (windows or outputs[:-1]) else ()
         count = sum(math.prod(shape) for shape in own.values())
         return Layer(path, kind, inputs, outputs, count, kernel, windows, cost, fields)
 

@@ -44,6 +44,9 @@ def test_one_layer_is_its_kernel_at_the_centre(variables):
     kernel = np.asarray(variables["params"]["first"]["kernel"])
     expected[3:6, 4:9] = np.abs(kernel).mean(axis=(2, 3))
     np.testing.assert_allclose(field, expected, rtol=1e-6)
+    some = effective_receptive_field(NET, variables, INPUTS, ("first",), filters=2)
+    mean = np.abs(kernel[..., :2]).mean(axis=(2, 3))
+    np.testing.assert_allclose(some[3:6, 4:9], mean, rtol=1e-6)
 
 
 def test_two_layers_of_ones_are_counted_paths(variables):
