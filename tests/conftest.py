@@ -23,10 +23,10 @@ CHECKED = [
         f"experiments.engine.{name}"
         for name in (
             "analysis", "answer", "claim_text", "claims", "config", "contrasts", "diagnostics",
-            "folder", "grids", "interactions", "keys", "lease", "options", "paired", "pairing",
-            "plan", "preview",
+            "folder", "grids", "interactions", "keys", "layer_text", "lease", "options", "paired",
+            "pairing", "plan", "preview",
             "program", "record", "results", "session", "statistics", "step", "study", "text",
-            "train", "values", "verdicts", "wording",
+            "train", "values", "verdicts", "visit_text", "wording",
         )
     ),
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """What a net is: layers, shapes, parameters, and FLOPs of the compiled functions."""
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,9 +12,17 @@ import jax.numpy as jnp
 from experiments.engine import session
 from experiments.engine.config import describe
 from experiments.engine.experiment import Data, Experiment, Tree
+from experiments.engine.layer_text import by, layer_table, total_lines
 from experiments.engine.plan import Override
 from experiments.engine.step import State
 from experiments.engine.study import make_study
+from experiments.engine.text import wrap
+from experiments.engine.visit_text import visit_lines
+from nets.effective import effective_receptive_field, effective_size
+from nets.layers import Layer, chain, layers, totals
+
+NOISE_INPUTS = NOISE_FILTERS = 8
+MOST_WORK = 1e11
 
 
 def describe_net(
@@ -36,11 +45,13 @@ def describe_net(
     spelled = describe(config)
     batch = f" (batch of {spelled['batch_size']})" if "batch_size" in spelled else ""
     steps = entry.trainer.total_steps
+    found = layers(net, {"params": state.params, **state.model_state}, sample)
     lines = [
-        f"input: {_shape(sample)} of {entry.dataset.name}",
-        *layer_table(net, state, sample, width),
+        f"input: {by(sample.shape[1:])} of {entry.dataset.name}",
+        *layer_table(found, _by_module(state.params), width),
         "",
         f"parameters: {_size(state.params):,}",
+        *total_lines(found, width),
     ]
     if state.model_state:
         lines.append(f"other state ({', '.join(state.model_state)}): {_size(state.model_state):,}")
@@ -49,43 +60,34 @@ def describe_net(
         f"one update{batch}, compiled: {count(update)}FLOP",
         f"updates: {steps // session.epochs_of(config):,} an epoch, {steps:,} in all",
     ]
-    return "\n".join(lines)
+    seen = [*effective_lines(net, sample, found, width), *visit_lines(found, width)]
+    return "\n".join([*lines, *(["", *seen] if seen else [])])
 
 
-def layer_table(net: nn.Module, state: State, sample: jax.Array, width: int = 100) -> list[str]:
-    """One row per module in the order of calls: path, kind, output shape, parameters.
+def effective_lines(
+    net: nn.Module, sample: jax.Array, found: Sequence[Layer], width: int = 100
+) -> list[str]:
+    """The effective receptive field of the last windows at initialisation, beside the theory.
 
-    Args:
-        state: of one replica, as shapes.
-        sample: an input with a batch axis of one, which the shapes leave out.
+    Nothing where that takes more than `MOST_WORK` multiply-adds, or where the net's input has
+    other axes than its windows.
     """
-    calls: dict[tuple[str, ...], list[str]] = {}
-
-    def note(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-        if context.method_name != "__call__":
-            return call(*args, **kwargs)
-        path = context.module.path
-        row = calls.setdefault(path, [type(context.module).__name__, ""])
-        output = call(*args, **kwargs)
-        row[1] = row[1] or _shape(output)
-        return output
-
-    variables = {"params": state.params, **state.model_state}
-    with nn.intercept_methods(note):
-        jax.eval_shape(lambda v, x: net.apply(v, x, train=False), variables, sample)
-    parameters = _by_module(state.params)
-    table = [("layer", "kind", "output", "parameters", "")]
-    for path, (kind, output) in calls.items():
-        own = parameters.get(path, {})
-        spelled = ", ".join(f"{name} {_shape(leaf, 0)}" for name, leaf in own.items())
-        size = f"{_size(own):,}" if own else ""
-        if path:
-            table.append(("  " * (len(path) - 1) + path[-1], kind, output, size, spelled))
-    sizes = [max(len(row[i]) for row in table) for i in range(4)]
-    return [
-        f"{a:<{sizes[0]}}  {b:<{sizes[1]}}  {c:<{sizes[2]}}  {d:>{sizes[3]}}  {e}".rstrip()[:width]
-        for a, b, c, d, e in table
-    ]
+    followed = [layer for layer in chain(found) if len(layer.outputs) > 1]
+    passes = 2 * NOISE_INPUTS * NOISE_FILTERS
+    if not followed or passes * totals(found).multiply_adds > MOST_WORK:
+        return []
+    last, axes = followed[-1], followed[0].inputs[:-1]
+    if sample.shape[1 : 1 + len(axes)] != axes:
+        return []
+    noise = jax.random.normal(jax.random.key(1), (NOISE_INPUTS, *sample.shape[1:]), sample.dtype)
+    variables = jax.jit(functools.partial(net.init, train=False))(jax.random.key(0), sample)
+    field = effective_receptive_field(net, variables, noise, last.path, filters=NOISE_FILTERS)
+    size = by([round(effective_size(field), 1)] * len(axes))
+    theory = by([field.size for field in last.fields or ()])
+    name = "/".join(last.path) or last.kind
+    text = f"{name} sees {theory} in theory, effectively {size} of {by(axes)} at initialisation"
+    count = f"{NOISE_INPUTS} inputs of noise, {min(NOISE_FILTERS, last.outputs[-1])} filters"
+    return wrap(f"{text} (gradients above 4.55 % of the largest; {count})", width)
 
 
 def _by_module(params: Tree) -> dict[tuple[str, ...], dict[str, Any]]:
@@ -94,11 +96,6 @@ def _by_module(params: Tree) -> dict[tuple[str, ...], dict[str, Any]]:
         *path, name = (str(key.key) for key in keys)
         found.setdefault(tuple(path), {})[name] = leaf
     return found
-
-
-def _shape(tree: Any, batch_axes: int = 1) -> str:
-    shapes = [leaf.shape[batch_axes:] for leaf in jax.tree.leaves(tree)]
-    return " ".join("x".join(map(str, shape)) or "1" for shape in shapes)
 
 
 def _size(tree: Any) -> int:
