@@ -88,7 +88,7 @@ def optimizer(config: Any, total_steps: int) -> optax.GradientTransformation:
     return make_optimizer(config.optimizer, total_steps, *last)
 
 
-def epoch_inputs(config: Any, data: Data, key: jax.Array) -> jax.Array:
+def epoch_inputs(config: Any, data: Data, key: jax.Array, epoch: jax.Array) -> jax.Array:
     """Positions among the replica's training rows, int32 [steps, batch].
 
     What does not fill a last batch is left out of this epoch. Shuffled, another part is in the
@@ -96,8 +96,10 @@ def epoch_inputs(config: Any, data: Data, key: jax.Array) -> jax.Array:
     """
     rows, batch = data.own["train_rows"].shape[0], config.optimizer.batch_size
     steps = rows // batch
-    in_file = config.data.order == "file"
-    order = jnp.arange(rows, dtype=jnp.int32) if in_file else permutation(key, rows)
+    if config.data.order == "file":
+        order = jnp.arange(rows, dtype=jnp.int32)
+    else:
+        order = permutation(jax.random.fold_in(key, epoch), rows)
     return order[: steps * batch].reshape(steps, batch)
 
 
