@@ -190,7 +190,8 @@ def linear_templates(config: Any, params: Tree, spec: Spec) -> dict[str, np.ndar
         leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)
         if jax.tree_util.keystr(path[-1:], simple=True) == "kernel"
     ]  # fmt: skip
-    if len(found) != 1 or found[0].shape[0] != math.prod(spec.shape):
+    linear = len(found) == 1 and found[0].shape[0] == math.prod(spec.shape)
+    if not linear or len(spec.shape) > 3:
         return {}
     shape = spec.shape if len(spec.shape) > 1 else (1, *spec.shape)
     columns = np.asarray(found[0]).T

@@ -226,6 +226,9 @@ def test_templates_are_those_of_a_linear_classifier():
     np.testing.assert_array_equal(images["template_1"], kernel[:, 1].reshape(2, 3))
     line = classification.linear_templates(None, params, Spec((6,), 4))
     assert line["template_0"].shape == (1, 6)
+    colours = classification.linear_templates(None, params, Spec((1, 2, 3), 4))
+    np.testing.assert_array_equal(colours["template_3"], kernel[:, 3].reshape(1, 2, 3))
+    assert classification.linear_templates(None, params, Spec((1, 2, 3, 1), 4)) == {}
     deeper = {**params, "layer_1": {"kernel": np.ones((6, 6))}}
     assert classification.linear_templates(None, deeper, Spec((2, 3), 4)) == {}
 
