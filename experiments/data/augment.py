@@ -78,10 +78,15 @@ def augment(
         config: what is done; `mixup` is another function.
         x: preprocessed inputs.
         key: of this batch.
-        flips: bool [B], which inputs are flipped; with `flip` "alternating" only.
+        flips: bool [B], of `alternating_flips`; with `flip` "alternating" only.
         axes: how many axes after the first are positions; by default two (images), or the one
             that there is.
+
+    Raises:
+        ValueError: `flip` is "alternating" and there are no `flips`, or it is not and there are.
     """
+    if (flips is None) == (config.flip == "alternating"):
+        raise ValueError("`flips` belong to flip 'alternating', and it needs them")
     axes = axes or min(2, x.ndim - 1)
     if config.translate is not None:
         bound = config.translate

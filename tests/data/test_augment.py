@@ -173,6 +173,9 @@ def test_given_flips_are_those_done():
     flips = jnp.array([True, False, False, True, True, False, True])
     found = draw(Augmentation(flip="alternating"), x, flips=flips)
     np.testing.assert_array_equal(found, flip(jnp.asarray(x), flips, 2))
+    for config, given in [(Augmentation(flip="alternating"), None), (Augmentation(), flips)]:
+        with pytest.raises(ValueError, match="belong to flip 'alternating'"):
+            augment(config, jnp.asarray(x), jax.random.key(0), given)
 
 
 def test_alternating_flips_are_fair_and_opposite_in_every_next_epoch():
