@@ -15,7 +15,9 @@ import optax
 
 from experiments import data as datasets
 from experiments.data import preprocess, split
+from experiments.data.augment import alternating_flips, augment, check_augmentation, mix_up
 from experiments.data.dataset import Dataset, Spec
+from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Data, Tree
 from experiments.engine.keys import Streams, permutation
 from experiments.engine.statistics import Metric
@@ -88,7 +90,7 @@ def optimizer(config: Any, total_steps: int) -> optax.GradientTransformation:
     return make_optimizer(config.optimizer, total_steps, *last)
 
 
-def epoch_inputs(config: Any, data: Data, key: jax.Array) -> jax.Array:
+def epoch_inputs(config: Any, data: Data, key: jax.Array, epoch: jax.Array) -> jax.Array:
     """Positions among the replica's training rows, int32 [steps, batch].
 
     What does not fill a last batch is left out of this epoch. Shuffled, another part is in the
@@ -96,8 +98,10 @@ def epoch_inputs(config: Any, data: Data, key: jax.Array) -> jax.Array:
     """
     rows, batch = data.own["train_rows"].shape[0], config.optimizer.batch_size
     steps = rows // batch
-    in_file = config.data.order == "file"
-    order = jnp.arange(rows, dtype=jnp.int32) if in_file else permutation(key, rows)
+    if config.data.order == "file":
+        order = jnp.arange(rows, dtype=jnp.int32)
+    else:
+        order = permutation(jax.random.fold_in(key, epoch), rows)
     return order[: steps * batch].reshape(steps, batch)
 
 
@@ -109,17 +113,62 @@ def make_batch(config: Any, data: Data, x: jax.Array, key: jax.Array) -> dict[st
     return {"x": preprocess.apply(own["stats"], inputs), "y": own["labels"][x]}
 
 
+def check_augmented(config: Any, spec: Spec) -> None:
+    """`check` for a config that also composes `Augmentation` as its field `augmentation`."""
+    check(config, spec)
+    check_augmentation(config.augmentation, spec)
+    chosen = config.augmentation
+    moved = chosen.translate or chosen.cutout or chosen.flip != "none"
+    if moved and config.data.preprocess in ("pca", "principal"):
+        raise UsageError(
+            f"--preprocess {config.data.preprocess}: principal components have no positions to "
+            "translate, flip or cut out; use zca, or no such augmentation"
+        )
+
+
+def augmented_epoch_inputs(
+    config: Any, data: Data, key: jax.Array, epoch: jax.Array
+) -> dict[str, jax.Array]:
+    """{"rows": `epoch_inputs`}, and "flip", bool [steps, batch], where flips alternate."""
+    rows = epoch_inputs(config, data, key, epoch)
+    if config.augmentation.flip != "alternating":
+        return {"rows": rows}
+    flips = alternating_flips(key, epoch, data.own["train_rows"].shape[0])
+    return {"rows": rows, "flip": flips[rows]}
+
+
+def augmented_batch(
+    config: Any, data: Data, x: dict[str, jax.Array], key: jax.Array
+) -> dict[str, jax.Array]:
+    """`make_batch`, augmented; with mixup also "y_other" [B] and "weight", the share of "y"."""
+    batch = make_batch(config, data, x["rows"], key)
+    batch |= {"x": augment(config.augmentation, batch["x"], key, x.get("flip"))}
+    mixup = config.augmentation.mixup
+    return batch if mixup is None else mix_up(mixup, batch, key)
+
+
 def loss_fn(
     config: Any, net: Any, params: Tree, model_state: Tree, batch: Tree, key: jax.Array
 ) -> tuple[jax.Array, tuple[Tree, dict[str, jax.Array]]]:
-    """Mean loss of a batch plus the weight penalty; metrics without the penalty."""
+    """Mean loss of a batch plus the weight penalty; metrics without the penalty.
+
+    Where inputs are mixtures, both are averages over the two labels of each, by their shares.
+    """
     logits, model_state = net.apply(
         {"params": params, **model_state}, batch["x"], train=True, rngs={"dropout": key},
         mutable=list(model_state),
     )  # fmt: skip
     objective = config.objective
-    loss = jnp.mean(example_loss(objective)(logits, batch["y"]))
-    right = jnp.mean(jnp.argmax(logits, axis=-1) == batch["y"])
+
+    def measure_on(labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+        loss = jnp.mean(example_loss(objective)(logits, labels))
+        return loss, jnp.mean(jnp.argmax(logits, axis=-1) == labels)
+
+    loss, right = measure_on(batch["y"])
+    if "y_other" in batch:
+        share, (other_loss, other_right) = batch["weight"], measure_on(batch["y_other"])
+        loss = share * loss + (1 - share) * other_loss
+        right = share * right + (1 - share) * other_right
     measured = {"accuracy": right, "loss": loss}
     return loss + penalty(objective, params), (model_state, measured)
 
@@ -188,7 +237,8 @@ def linear_templates(config: Any, params: Tree, spec: Spec) -> dict[str, np.ndar
         leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)
         if jax.tree_util.keystr(path[-1:], simple=True) == "kernel"
     ]  # fmt: skip
-    if len(found) != 1 or found[0].shape[0] != math.prod(spec.shape):
+    linear = len(found) == 1 and found[0].shape[0] == math.prod(spec.shape)
+    if not linear or len(spec.shape) > 3:
         return {}
     shape = spec.shape if len(spec.shape) > 1 else (1, *spec.shape)
     columns = np.asarray(found[0]).T

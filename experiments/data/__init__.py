@@ -14,6 +14,7 @@ DATASETS = {
     "digits": "scikit-learn's digits, 1,442 + 355 grey images of 8x8, 10 classes; embedded",
     "mnist": "MNIST, 60,000 + 10,000 grey images of 28x28, 10 classes; downloaded once",
     "fashion_mnist": "Fashion-MNIST, like MNIST with pieces of clothing; downloaded once",
+    "cifar10": "CIFAR-10, 50,000 + 10,000 colour images of 32x32, 10 classes; downloaded once",
     "file": "your own arrays: --data-file x.npz with x_train, y_train, x_test, y_test, or x, y",
 }
 

@@ -11,7 +11,8 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import units
 from tensorflow_datasets.core.download import checksums, download_manager
 
-from experiments.data.published import File, Published, locate, missing, read
+from experiments.data.files import locate, missing, parts_of, read
+from experiments.data.published import Published
 from experiments.engine.errors import DataMissingError
 
 PATIENCE = 10.0  # seconds in which a publisher's server must answer
@@ -58,12 +59,14 @@ class PublishedImages(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        files = self.published.files
-        paths = self._paths(dl_manager)
-        arrays: dict[str, dict[str, np.ndarray]] = {file.split: {} for file in files}
-        for file in files:
-            arrays[file.split][file.array] = read(file, paths[file.name])
-        return {split: self._generate_examples(**named) for split, named in arrays.items()}
+        places = self._places(dl_manager)
+        found: dict[str, dict[str, list[np.ndarray]]] = {}
+        for file in self.published.files:
+            for part, data in read(file, places):
+                for name, array in self.published.parse(data).items():
+                    found.setdefault(part.split, {}).setdefault(name, []).append(array)
+        joined = {s: {n: np.concatenate(a) for n, a in named.items()} for s, named in found.items()}
+        return {split: self._generate_examples(**named) for split, named in joined.items()}
 
     def _generate_examples(
         self, x: np.ndarray, y: np.ndarray
@@ -71,23 +74,23 @@ class PublishedImages(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         for row, (image, label) in enumerate(zip(x, y, strict=True)):
             yield row, {"x": image, "y": np.int32(label)}
 
-    def _paths(self, dl_manager: tfds.download.DownloadManager) -> Mapping[str, Path]:
+    def _places(self, dl_manager: tfds.download.DownloadManager) -> Mapping[str, Path]:
+        """Name of each part -> the file that holds it."""
         found = locate(self.published, self.manual_dir)
-        if found.keys() == {file.name for file in self.published.files}:
+        if all(part.name in found for _, part in parts_of(self.published)):
             return found
         reason = f"not found in {self.manual_dir}"
         if not self.offline:
             first = self.published.url + self.published.files[0].name
             reason = unreachable(first, PATIENCE)
             if not reason:
-                return self._download(dl_manager, self.published.files)
+                return self._download(dl_manager)
         raise DataMissingError(missing(self.published, self.manual_dir, found, reason))
 
-    def _download(
-        self, dl_manager: tfds.download.DownloadManager, files: tuple[File, ...]
-    ) -> Mapping[str, Path]:
+    def _download(self, dl_manager: tfds.download.DownloadManager) -> Mapping[str, Path]:
+        names = [file.name for file in self.published.files]
         try:
-            paths = dl_manager.download({f.name: self.published.url + f.name for f in files})
+            paths = dl_manager.download({name: self.published.url + name for name in names})
         except (
             OSError,
             tfds.download.DownloadError,
@@ -96,7 +99,7 @@ class PublishedImages(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             reason = f"the download failed: {error}"
             text = missing(self.published, self.manual_dir, {}, reason)
             raise DataMissingError(text) from error
-        return {name: Path(path) for name, path in paths.items()}
+        return {part.name: Path(paths[file.name]) for file, part in parts_of(self.published)}
 
 
 def unreachable(url: str, patience: float) -> str:

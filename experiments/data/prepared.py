@@ -22,6 +22,8 @@ from experiments.data.published import Published
 from experiments.engine.errors import DataMissingError, UsageError
 
 BLOCK = 10_000  # rows decoded at a time
+SPLITS = ("train", "test")
+TYPES = {"x": np.uint8, "y": np.int32}  # of the arrays; TFDS returns scalars as Python numbers
 ABANDONED = 24 * 3600.0  # seconds after which an unfinished preparation was certainly killed
 
 
@@ -61,13 +63,16 @@ def load(published: Published, manual_dir: Path | None) -> Dataset:
 
 def _open(published: Published, folder: Path) -> Dataset | None:
     """The set in `folder`, or None where it is missing, incomplete or damaged."""
-    splits: dict[str, dict[str, np.ndarray]] = {file.split: {} for file in published.files}
-    for file in published.files:
-        path = folder / f"{file.split}_{file.array}.npy"
-        try:
-            splits[file.split][file.array] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError):
-            return None
+    try:
+        splits = {
+            split: {
+                name: np.load(folder / f"{split}_{name}.npy", mmap_mode="r", allow_pickle=False)
+                for name in TYPES
+            }
+            for split in SPLITS
+        }
+    except (OSError, ValueError):
+        return None
     dataset = make_dataset(published.name, splits, Spec(published.shape, published.classes))
     return dataset if dataset.digest == published.digest else None
 
@@ -110,7 +115,7 @@ def _build(published: Published, folder: Path, manual: Path, offline: bool) -> N
             file_format="array_record", download_dir=folder.parent / "downloads"
         )
     read = builder.as_data_source  # pyright misreads TFDS's decorator
-    splits = {s: _decode(read(s)) for s in ("train", "test")}  # pyright: ignore[reportCallIssue]
+    splits = {s: _decode(read(s)) for s in SPLITS}  # pyright: ignore[reportCallIssue]
     if digest_of(splits) != published.digest:
         raise DataMissingError(f"{published.name}: TFDS returned other rows than were written")
     for split, arrays in splits.items():
@@ -123,8 +128,7 @@ def _decode(source: Any) -> dict[str, np.ndarray]:
     starts = range(0, len(source), BLOCK)
     blocks = [source.__getitems__(range(s, min(s + BLOCK, len(source)))) for s in starts]
     rows = [row for block in blocks for row in block]
-    types = {"x": np.uint8, "y": np.int32}  # TFDS returns scalars as Python numbers
-    return {name: np.array([row[name] for row in rows], kind) for name, kind in types.items()}
+    return {name: np.array([row[name] for row in rows], kind) for name, kind in TYPES.items()}
 
 
 def _install(published: Published, new: Path, folder: Path) -> None:

@@ -1,37 +1,43 @@
-"""Sets that come as files: which files, from where, and whether those at hand are the real ones."""
+"""Sets that come as files: which files, from where, and what is in them."""
 
 import dataclasses
-import gzip
-import hashlib
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from experiments.engine.errors import DataMissingError, UsageError
-
-GZIP_MAGIC = b"\x1f\x8b"
+from experiments.data.formats import parse_cifar, parse_idx
 
 
 @dataclasses.dataclass(frozen=True)
-class File:
-    """One published file; it holds one array of one split in the IDX format, packed by gzip.
+class Part:
+    """A file as it is before it is packed for publication; arrays of one split.
 
     Attributes:
-        name: the publisher's file name, ending in `.gz`.
+        name: its path in the archive, or the name of a file that is packed alone.
         split: "train" or "test".
-        array: "x" or "y".
-        size: in bytes, packed.
-        sha256: of the packed file.
-        plain_sha256: of its contents, for users who keep the file unpacked.
+        sha256: of its bytes.
     """
 
     name: str
     split: str
-    array: str
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+    """A file as it is published: parts packed by gzip or tar.
+
+    Attributes:
+        name: the publisher's file name, ending in `.gz`.
+        size: in bytes.
+        sha256: of its bytes.
+        parts: what is inside; users may keep these instead.
+    """
+
+    name: str
     size: int
     sha256: str
-    plain_sha256: str
+    parts: tuple[Part, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +49,8 @@ class Published:
         url: the publisher's address; a file lies at `url + file.name`.
         shape: of one example.
         classes: number of classes.
-        files: one per split and array.
+        parse: bytes of a part -> its arrays, "x", "y" or both.
+        files: whose parts, in this order, are the rows of each split.
         digest: of the finished data set (`dataset.digest_of`): what a prepared copy must have.
     """
 
@@ -51,18 +58,27 @@ class Published:
     url: str
     shape: tuple[int, ...]
     classes: int
+    parse: Callable[[bytes], Mapping[str, np.ndarray]]
     files: tuple[File, ...]
     digest: str
 
 
-def _images(split: str, size: int, sha256: str, plain_sha256: str) -> File:
+def _idx(name: str, split: str, size: int, sha256: str, plain_sha256: str) -> File:
     prefix = {"train": "train", "test": "t10k"}[split]
-    return File(f"{prefix}-images-idx3-ubyte.gz", split, "x", size, sha256, plain_sha256)
+    part = Part(f"{prefix}-{name}", split, plain_sha256)
+    return File(f"{part.name}.gz", size, sha256, (part,))
+
+
+def _images(split: str, size: int, sha256: str, plain_sha256: str) -> File:
+    return _idx("images-idx3-ubyte", split, size, sha256, plain_sha256)
 
 
 def _labels(split: str, size: int, sha256: str, plain_sha256: str) -> File:
-    prefix = {"train": "train", "test": "t10k"}[split]
-    return File(f"{prefix}-labels-idx1-ubyte.gz", split, "y", size, sha256, plain_sha256)
+    return _idx("labels-idx1-ubyte", split, size, sha256, plain_sha256)
+
+
+def _batch(name: str, split: str, sha256: str) -> Part:
+    return Part(f"cifar-10-batches-py/{name}", split, sha256)
 
 
 # LeCun, Cortes and Burges; sizes and sums as TFDS registers them for this address.
@@ -71,6 +87,7 @@ MNIST = Published(
     url="https://storage.googleapis.com/cvdf-datasets/mnist/",
     shape=(28, 28),
     classes=10,
+    parse=parse_idx,
     files=(
         _images(
             "train",
@@ -106,6 +123,7 @@ FASHION_MNIST = Published(
     url="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
     shape=(28, 28),
     classes=10,
+    parse=parse_idx,
     files=(
         _images(
             "train",
@@ -135,73 +153,54 @@ FASHION_MNIST = Published(
     digest="360520175045a488decebf17dcdb534c009a05dcce4bc0a213f7944e37f83ed3",
 )
 
-PUBLISHED = {published.name: published for published in (MNIST, FASHION_MNIST)}
+# Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009. Size and sum of the
+# archive as published; the batches' are of files whose MD5 sums torchvision registers.
+CIFAR10 = Published(
+    name="cifar10",
+    url="https://www.cs.toronto.edu/~kriz/",
+    shape=(32, 32, 3),
+    classes=10,
+    parse=parse_cifar,
+    files=(
+        File(
+            "cifar-10-python.tar.gz",
+            170498071,
+            "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+            (
+                _batch(
+                    "data_batch_1",
+                    "train",
+                    "54636561a3ce25bd3e19253c6b0d8538147b0ae398331ac4a2d86c6d987368cd",
+                ),
+                _batch(
+                    "data_batch_2",
+                    "train",
+                    "766b2cef9fbc745cf056b3152224f7cf77163b330ea9a15f9392beb8b89bc5a8",
+                ),
+                _batch(
+                    "data_batch_3",
+                    "train",
+                    "0f00d98ebfb30b3ec0ad19f9756dc2630b89003e10525f5e148445e82aa6a1f9",
+                ),
+                _batch(
+                    "data_batch_4",
+                    "train",
+                    "3f7bb240661948b8f4d53e36ec720d8306f5668bd0071dcb4e6c947f78e9682b",
+                ),
+                _batch(
+                    "data_batch_5",
+                    "train",
+                    "d91802434d8376bbaeeadf58a737e3a1b12ac839077e931237e0dcd43adcb154",
+                ),
+                _batch(
+                    "test_batch",
+                    "test",
+                    "f53d8d457504f7cff4ea9e021afcf0e0ad8e24a91f3fc42091b8adef61157831",
+                ),
+            ),
+        ),
+    ),
+    digest="aa15e64a8f9f183941929974d16423780494b1f45dd9ddb98f7b0b46b9b477a8",
+)
 
-
-def locate(published: Published, manual_dir: Path) -> dict[str, Path]:
-    """Finds the files of a set in a folder of the publishers' files.
-
-    A file is looked for in `manual_dir/<set>/` and then in `manual_dir` itself, packed or not.
-    Sets share file names, so what is found is known to be right only after `read`.
-
-    Returns:
-        File name -> where it lies, for the files found.
-
-    Raises:
-        UsageError: there is no such folder.
-    """
-    if not manual_dir.is_dir():
-        raise UsageError(f"--manual-dir {manual_dir}: there is no such folder")
-    found = {}
-    for file in published.files:
-        names = (file.name, file.name.removesuffix(".gz"))
-        places = [f / n for f in (manual_dir / published.name, manual_dir) for n in names]
-        if here := [place for place in places if place.is_file()]:
-            found[file.name] = here[0]
-    return found
-
-
-def read(file: File, path: Path) -> np.ndarray:
-    """The array in a file, packed or not, after checking that it is the published one.
-
-    Raises:
-        DataMissingError: it is not; names the file with the expected and the found sha256.
-    """
-    data = path.read_bytes()
-    packed = data.startswith(GZIP_MAGIC)
-    expected = file.sha256 if packed else file.plain_sha256
-    found = hashlib.sha256(data).hexdigest()
-    if found != expected:
-        raise DataMissingError(
-            f"{path} is not the published file ({len(data):,} bytes){_whose(found)}\n"
-            f"  sha256 expected {expected}\n"
-            f"  sha256 found    {found}\n"
-            "Replace it by the published file and run the command again."
-        )
-    return _parse_idx(gzip.decompress(data) if packed else data)
-
-
-def _whose(sha256: str) -> str:
-    """A hint where the file belongs to another set, which has files of the same names."""
-    for other in PUBLISHED.values():
-        if any(sha256 in (file.sha256, file.plain_sha256) for file in other.files):
-            return f": it belongs to {other.name}; keep one folder per set"
-    return ": truncated, damaged or another file"
-
-
-def _parse_idx(data: bytes) -> np.ndarray:
-    """IDX: two zeros, type (8: uint8), number of axes, each axis in 4 big-endian bytes, values."""
-    axes = data[3]
-    shape = np.frombuffer(data, ">u4", count=axes, offset=4)
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * axes).reshape(shape)
-
-
-def missing(published: Published, folder: Path, found: Mapping[str, Path], reason: str) -> str:
-    """The message for a set that cannot be had: which files, from where, into which folder."""
-    addresses = [published.url + file.name for file in published.files if file.name not in found]
-    listed = "".join(f"\n  {address}" for address in addresses)
-    return (
-        f"{published.name} is not on this machine: {reason}\nMissing:{listed}\n"
-        f"Put them into {folder / published.name} and run the command again with "
-        f"--manual-dir {folder} (or ABLAX_MANUAL_DIR={folder})."
-    )
+PUBLISHED = {published.name: published for published in (MNIST, FASHION_MNIST, CIFAR10)}

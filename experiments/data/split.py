@@ -26,9 +26,10 @@ class Data:
     Attributes:
         dataset: name of the data set; `list` shows them all.
         data_file: .npz file of arrays, with `--dataset file`.
-        preprocess: what is done to the inputs, with statistics of the training rows; pca and zca
-            whiten, principal gives the principal components as they are.
+        preprocess: what is done to the inputs, with statistics of the training rows: per feature,
+            or per channel; pca and zca whiten, principal gives the principal components.
         components: how many of pca or principal to keep, the largest first; none: all.
+        whitening_epsilon: added to each variance by pca and zca, as a share of the largest.
         validation: fraction of the training rows held out for validation; 0 trains on all of
             them, and then nothing can be tuned.
         train_size: train on this many rows; none: on all that validation leaves.
@@ -40,8 +41,9 @@ class Data:
 
     dataset: str = "mnist1d"
     data_file: str = ""
-    preprocess: Literal["none", "centre", "standardise", "pca", "zca", "principal"] = "centre"
+    preprocess: preprocessing.Kind = "centre"
     components: int | None = None
+    whitening_epsilon: Static[float] = preprocessing.EPSILON
     validation: Static[float] = 0.1
     train_size: int | None = None
     label_noise: float | None = None
@@ -73,6 +75,11 @@ def check(data: Data, spec: Spec) -> None:
         )
     if data.components is not None:
         _check_components(data, math.prod(spec.shape))
+    if not 0 < data.whitening_epsilon < 1:
+        raise UsageError(
+            f"--whitening-epsilon {data.whitening_epsilon:g}: must be above 0 and below 1, "
+            "e.g. 1e-5"
+        )
     if data.train_size is not None and not 1 <= data.train_size <= left:
         raise UsageError(
             f"--train-size {data.train_size}: must be 1 to {left:,} "
@@ -141,7 +148,9 @@ def prepare(
         "train_rows": train_rows,
         "validation_rows": validation_rows,
         "labels": labels[train_rows].astype(np.int32),
-        "stats": preprocessing.fit(data.preprocess, x[train_rows], data.components),
+        "stats": preprocessing.fit(
+            data.preprocess, x[train_rows], data.components, data.whitening_epsilon
+        ),
     }
 
 

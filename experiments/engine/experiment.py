@@ -44,8 +44,9 @@ class Experiment:
         make_net: (config, spec) -> a Linen module. (traced)
         sample_input: (config, spec) -> an input for the module's `init`, batch of one.
         make_optimizer: (config, total_steps) -> an optax transformation. (traced)
-        epoch_inputs: (config, data, key) -> a tree whose leading axis is the epoch's steps:
-            shuffled indices, window offsets, ... (traced)
+        epoch_inputs: (config, data, key, epoch) -> a tree whose leading axis is the epoch's
+            steps: shuffled indices, window offsets, ... `key` is the same in every epoch;
+            `jax.random.fold_in(key, epoch)` is that of one. (traced)
         make_batch: (config, data, x, key) -> the batch of one step: gather, augment. (traced)
         loss_fn: (config, net, params, model_state, batch, key)
             -> loss, (model_state, metrics). (traced)
@@ -68,7 +69,7 @@ class Experiment:
     make_net: Callable[[Any, Spec], Any]
     sample_input: Callable[[Any, Spec], jax.Array]
     make_optimizer: Callable[[Any, int], Any]
-    epoch_inputs: Callable[[Any, Data, jax.Array], Tree]
+    epoch_inputs: Callable[[Any, Data, jax.Array, jax.Array], Tree]
     make_batch: Callable[[Any, Data, Tree, jax.Array], Tree]
     loss_fn: Callable[..., tuple[jax.Array, tuple[Tree, dict[str, jax.Array]]]]
     evaluate: Callable[..., tuple[dict[str, jax.Array], jax.Array | None]]

@@ -114,8 +114,8 @@ class Trainer:
 
     def epoch_inputs(self, replica: Replica, data: Data, epoch: jax.Array) -> Tree:
         """The inputs of every step of an epoch, a function of (seed, epoch) alone."""
-        key = jax.random.fold_in(key_of(replica.seed, "order", self.fix), epoch)
-        return self.experiment.epoch_inputs(join(self.static, replica.floats), data, key)
+        key = key_of(replica.seed, "order", self.fix)
+        return self.experiment.epoch_inputs(join(self.static, replica.floats), data, key, epoch)
 
     def zero_sums(self, replica: Replica, data: Data, xs: Tree) -> dict[str, jax.Array]:
         """The sums of the training metrics before an epoch's first step."""

@@ -3,7 +3,10 @@
 import dataclasses
 import gzip
 import hashlib
+import http.server
+import os
 import struct
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,14 +14,8 @@ import numpy as np
 import pytest
 
 from experiments.data.dataset import Dataset, digest_of
-from experiments.data.published import File, Published
-
-NAMES = {
-    ("train", "x"): "train-images-idx3-ubyte.gz",
-    ("train", "y"): "train-labels-idx1-ubyte.gz",
-    ("test", "x"): "t10k-images-idx3-ubyte.gz",
-    ("test", "y"): "t10k-labels-idx1-ubyte.gz",
-}
+from experiments.data.formats import parse_idx
+from experiments.data.published import File, Part, Published
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +48,10 @@ def pack(array: np.ndarray) -> bytes:
     return gzip.compress(head + array.tobytes(), mtime=0)
 
 
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
 @pytest.fixture(scope="session")
 def tiny() -> Callable[..., Tiny]:
     """Makes a set of 13 training and 7 test images of 5x4 pixels from a name and a seed."""
@@ -58,28 +59,34 @@ def tiny() -> Callable[..., Tiny]:
     def make(name: str, seed: int, url: str = "http://127.0.0.1:9/") -> Tiny:
         random = np.random.default_rng(seed)
         splits, files, known = {}, {}, []
-        for split, rows in {"train": 13, "test": 7}.items():
+        for split, prefix, rows in [("train", "train", 13), ("test", "t10k", 7)]:
             x = random.integers(0, 256, (rows, 5, 4), dtype=np.uint8)
             y = random.integers(0, 3, rows, dtype=np.uint8)
             splits[split] = {"x": x, "y": y.astype(np.int32)}
-            for array, values in {"x": x, "y": y}.items():
-                data, file = pack(values), NAMES[split, array]
-                files[file] = data
-                sums = [hashlib.sha256(d).hexdigest() for d in (data, gzip.decompress(data))]
-                known.append(File(file, split, array, len(data), *sums))
-        published = Published(name, url, (5, 4), 3, tuple(known), digest_of(splits))
-        return Tiny(published, splits, files)
+            for kind, values in {"images-idx3-ubyte": x, "labels-idx1-ubyte": y}.items():
+                data = pack(values)
+                part = Part(f"{prefix}-{kind}", split, sha256(gzip.decompress(data)))
+                files[f"{part.name}.gz"] = data
+                known.append(File(f"{part.name}.gz", len(data), sha256(data), (part,)))
+        digest = digest_of(splits)
+        return Tiny(Published(name, url, (5, 4), 3, parse_idx, tuple(known), digest), splits, files)
 
     return make
 
 
 @pytest.fixture(scope="session")
-def real_files() -> Path:
-    """Folder with the publishers' files of mnist and fashion_mnist."""
-    folder = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-    if not (folder / "mnist").is_dir() or not (folder / "fashion_mnist").is_dir():
-        pytest.skip(f"the publishers' files are not in {folder}")
-    return folder
+def real_files() -> Callable[[str], Path]:
+    """Finds the folder with the publisher's files of a set: in ABLAX_MANUAL_DIR, or beside here."""
+    folders = [Path(__file__).resolve().parents[2].parent / "shared" / "data"]
+    if named := os.environ.get("ABLAX_MANUAL_DIR"):
+        folders.insert(0, Path(named))
+
+    def find(name: str) -> Path:
+        if not (here := [folder / name for folder in folders if (folder / name).is_dir()]):
+            pytest.skip(f"the publisher's files of {name} are in none of {folders}")
+        return here[0]
+
+    return find
 
 
 @pytest.fixture
@@ -88,3 +95,20 @@ def cache(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("ABLAX_DATA_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("ABLAX_MANUAL_DIR", raising=False)
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def server(tmp_path):
+    """Serves a folder; returns the folder and its address."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, directory=str(tmp_path / "www"), **kwargs)
+
+        def log_message(self, format, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as httpd:
+        threading.Thread(target=httpd.serve_forever, args=(0.02,), daemon=True).start()
+        yield tmp_path / "www", f"http://127.0.0.1:{httpd.server_port}/"
+        httpd.shutdown()

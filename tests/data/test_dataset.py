@@ -61,6 +61,6 @@ def test_data_file_with_another_set_is_refused():
 
 
 def test_every_name_is_described_and_loads_or_says_what_it_needs():
-    assert list(data.DATASETS) == ["mnist1d", "digits", "mnist", "fashion_mnist", "file"]
+    assert list(data.DATASETS) == ["mnist1d", "digits", "mnist", "fashion_mnist", "cifar10", "file"]
     with pytest.raises(UsageError, match="--data-file"):
         data.load("file")

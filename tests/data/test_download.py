@@ -1,10 +1,8 @@
 """Downloading published sets, and what is said where that is impossible."""
 
 import hashlib
-import http.server
 import os
 import socket
-import threading
 
 import pytest
 
@@ -34,23 +32,6 @@ def test_a_server_that_never_answers_is_given_up(tiny, monkeypatch):
         one = tiny("one", 1, url=f"http://127.0.0.1:{listening.getsockname()[1]}/")
         with pytest.raises(DataMissingError, match="cannot be reached"):
             prepared.load(one.published, None)
-
-
-@pytest.fixture
-def server(tmp_path):
-    """Serves a folder; returns the folder and its address."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, directory=str(tmp_path / "www"), **kwargs)
-
-        def log_message(self, format, *args):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as httpd:
-        threading.Thread(target=httpd.serve_forever, args=(0.02,), daemon=True).start()
-        yield tmp_path / "www", f"http://127.0.0.1:{httpd.server_port}/"
-        httpd.shutdown()
 
 
 def test_files_are_downloaded_where_there_is_a_network(tiny, server, cache):

@@ -71,6 +71,50 @@ def test_constant_features_are_only_centred(images):
     assert preprocess.fit("standardise", floats)["scale"] == 1
 
 
+@pytest.mark.parametrize("shape", [(30,), (5, 6), (2, 5, 3)])
+@pytest.mark.parametrize("kind", ["centre_channel", "standardise_channel"])
+def test_channels_have_one_mean_and_sd_over_rows_and_positions(kind, shape):
+    random = np.random.default_rng(0)
+    x = random.integers(0, 256, (5000, *shape)).astype(np.float64)
+    x = (x * np.linspace(0.2, 1, shape[-1]) if len(shape) == 3 else x).astype(np.uint8)
+    channels = shape[-1] if len(shape) == 3 else 1
+    expected = (x / 255).reshape(-1, channels)
+    expected = expected - expected.mean(0, keepdims=True)
+    if kind == "standardise_channel":
+        expected = StandardScaler().fit_transform(expected)
+    np.testing.assert_allclose(apply(kind, x, x), expected.reshape(x.shape), atol=2e-6)
+    statistics = preprocess.fit(kind, x)
+    assert {v.shape for v in statistics.values()} == {(*(1 for _ in shape[1:]), channels)}
+
+
+def test_constant_channels_are_only_centred():
+    """Not those whose features are constant at different values."""
+    x = np.zeros((9, 2, 1, 3), np.uint8)
+    x[..., 0], x[..., 1], x[:, 1, :, 2] = 7, 51, 255
+    scale = preprocess.fit("standardise_channel", x)["scale"]
+    np.testing.assert_array_equal(scale, np.reshape([1, 1, 2], (1, 1, 3)))
+    unseen = x[:1].copy()
+    unseen[..., 1] = 102
+    out = apply("standardise_channel", x, unseen)
+    np.testing.assert_allclose(out[0, :, 0], [[0, 0.2, -1], [0, 0.2, 1]], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", WHITENING)
+def test_a_smaller_epsilon_whitens_more(kind, rows):
+    values = np.linalg.eigvalsh(np.cov(rows.astype(np.float64).T, bias=True))[::-1]
+    for epsilon in (1e-1, 1e-3):
+        stats = preprocess.fit(kind, rows, epsilon=epsilon)
+        out = np.asarray(preprocess.apply(stats, rows)).astype(np.float64)
+        found = np.linalg.eigvalsh(np.cov(out.T, bias=True))[::-1]
+        np.testing.assert_allclose(found, values / (values + epsilon * values[0]), atol=2e-6)
+
+
+@pytest.mark.parametrize("kind", WHITENING)
+def test_scaling_and_shifting_before_whitening_changes_nothing(kind, images):
+    scaled = (images.astype(np.float32) - 127.5) / 128
+    np.testing.assert_allclose(apply(kind, scaled, scaled), apply(kind, images, images), atol=2e-4)
+
+
 @pytest.mark.parametrize("kind", WHITENING)
 def test_whitening_gives_identity_covariance(kind, rows):
     out = apply(kind, rows, rows).astype(np.float64)

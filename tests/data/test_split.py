@@ -49,7 +49,7 @@ def test_smaller_training_sets_are_nested_and_leave_validation_alone(dataset):
 
 
 def test_statistics_see_neither_validation_nor_test_nor_left_out_rows(dataset):
-    data = Data(train_size=500, preprocess="pca")
+    data = Data(train_size=500, preprocess="pca", whitening_epsilon=1e-3)
     own = prepare(data, dataset, streams(0))
     spoilt = {s: {k: v.copy() for k, v in a.items()} for s, a in dataset.splits.items()}
     hidden = np.setdiff1d(np.arange(4000), own["train_rows"])
@@ -57,7 +57,7 @@ def test_statistics_see_neither_validation_nor_test_nor_left_out_rows(dataset):
     spoilt["test"]["x"][:] = -1e3
     other = prepare(data, make_dataset("spoilt", spoilt, dataset.spec), streams(0))
     jax.tree.map(np.testing.assert_array_equal, own, other)
-    expected = preprocess.fit("pca", dataset.splits["train"]["x"][own["train_rows"]])
+    expected = preprocess.fit("pca", dataset.splits["train"]["x"][own["train_rows"]], epsilon=1e-3)
     jax.tree.map(np.testing.assert_array_equal, own["stats"], expected)
 
 
@@ -135,6 +135,8 @@ def test_nothing_selected_is_the_same_data_set(dataset):
         ({"train_size": 3601}, "--train-size 3601: must be 1 to 3,600"),
         ({"preprocess": "pca", "components": 40}, "--components 40: must be 1 to 39; none keeps"),
         ({"preprocess": "principal", "components": 0}, "--components 0: must be 1 to 39"),
+        ({"whitening_epsilon": 0.0}, "--whitening-epsilon 0: must be above 0 and below 1"),
+        ({"whitening_epsilon": float("nan")}, "--whitening-epsilon nan: must be above 0"),
         ({"components": 3}, "--components 3: only with --preprocess pca or principal"),
         ({"label_noise": 1.0}, "--label-noise 1: must be at least 0 and below 1"),
         ({"label_noise": -0.1}, "--label-noise -0.1"),

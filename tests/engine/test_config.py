@@ -23,8 +23,12 @@ SPELLINGS = {
     "keep": ["last", "best"],
     "patience": ["none", "3"],
     "average": ["none", "0", "0.999"],
-    "preprocess": ["none", "centre", "standardise", "pca", "zca", "principal"],
+    "preprocess": [
+        "none", "centre", "standardise", "centre_channel", "standardise_channel", "pca", "zca",
+        "principal",
+    ],
     "components": ["none", "70"],
+    "whitening_epsilon": ["1e-05", "4.6e-08"],
     "validation": ["0.1", "0.25"],
     "train_size": ["none", "300"],
     "label_noise": ["none", "0", "0.4"],

@@ -10,7 +10,7 @@ import pytest
 
 from experiments.engine.config import split
 from experiments.engine.experiment import Data
-from experiments.engine.keys import Streams
+from experiments.engine.keys import Streams, key_of
 from experiments.engine.step import RUNNING, Model, Replica, State, Trainer, update
 from experiments.engine.study import make_job, make_study
 from experiments.engine.train import host_arrays
@@ -110,6 +110,18 @@ def test_epochs_shuffle_the_same_rows_differently(functions):
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, second)
     assert sorted(first.ravel()) == sorted(second.ravel()) == sorted(data.own["train_rows"])
+
+
+def test_an_epoch_is_told_its_number_and_the_key_of_all_epochs():
+    trainer, replica, data = trainer_and_inputs(seed=3)
+    told = dataclasses.replace(
+        TOY, epoch_inputs=lambda config, data, key, epoch: (jax.random.key_data(key), epoch)
+    )
+    draw = jax.jit(dataclasses.replace(trainer, experiment=told).epoch_inputs)
+    for number in (0, 7):
+        key, epoch = draw(replica, data, number)
+        assert int(epoch) == number
+        np.testing.assert_array_equal(key, jax.random.key_data(key_of(jnp.int32(3), "order")))
 
 
 def test_streams_are_shared_by_cells_and_pinned_one_by_one():

@@ -53,8 +53,8 @@ def prepare(config: Any, dataset: Dataset, streams: Any) -> dict[str, Any]:
     return {"train_rows": order[10:], "validation_rows": order[:10]}
 
 
-def epoch_inputs(config: Any, data: Data, key: jax.Array) -> jax.Array:
-    rows = jax.random.permutation(key, data.own["train_rows"])
+def epoch_inputs(config: Any, data: Data, key: jax.Array, epoch: jax.Array) -> jax.Array:
+    rows = jax.random.permutation(jax.random.fold_in(key, epoch), data.own["train_rows"])
     steps = rows.shape[0] // config.batch_size
     return rows[: steps * config.batch_size].reshape(steps, config.batch_size)
 

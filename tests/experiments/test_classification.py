@@ -12,6 +12,7 @@ from experiments import classification, mlp
 from experiments.data.dataset import Spec
 from experiments.engine.config import replace
 from experiments.engine.errors import UsageError
+from experiments.engine.keys import key_of, permutation
 from experiments.objectives import Objective, example_loss
 from nets import losses
 from tests.experiments.conftest import ROWS, first_state, reference_losses, reference_scores
@@ -80,6 +81,15 @@ def test_an_epoch_uses_each_training_row_once_but_for_the_remainder(pieces):
     left_out = 40 * 1270 - sum(epoch.size for epoch in epochs)
     counts = np.bincount(np.concatenate(epochs, axis=None), minlength=1270)
     assert (40 - counts).sum() == left_out and counts.min() >= 30
+
+
+def test_the_order_is_a_permutation_by_the_key_of_seed_and_epoch(pieces):
+    """Which study folders rely on: their runs are trained again to the bit."""
+    made = pieces(seed=2, batch_size=64)
+    key = jax.random.fold_in(key_of(jnp.int32(2), "order"), 5)
+    expected = permutation(key, 1270)[: 19 * 64].reshape(19, 64)
+    drawn = jax.jit(made.trainer.epoch_inputs)(made.replica, made.data, 5)
+    np.testing.assert_array_equal(drawn, expected)
 
 
 def test_the_order_of_the_file_is_the_same_in_every_epoch(pieces):
@@ -216,6 +226,9 @@ def test_templates_are_those_of_a_linear_classifier():
     np.testing.assert_array_equal(images["template_1"], kernel[:, 1].reshape(2, 3))
     line = classification.linear_templates(None, params, Spec((6,), 4))
     assert line["template_0"].shape == (1, 6)
+    colours = classification.linear_templates(None, params, Spec((1, 2, 3), 4))
+    np.testing.assert_array_equal(colours["template_3"], kernel[:, 3].reshape(1, 2, 3))
+    assert classification.linear_templates(None, params, Spec((1, 2, 3, 1), 4)) == {}
     deeper = {**params, "layer_1": {"kernel": np.ones((6, 6))}}
     assert classification.linear_templates(None, deeper, Spec((2, 3), 4)) == {}
 

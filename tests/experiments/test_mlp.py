@@ -35,7 +35,8 @@ TRACED = {
 """Two values of every traced field."""
 
 TRIED_APART = (
-    "hinge_margin", "components", "penalise", "input_noise_schedule", "patience", "average",
+    "hinge_margin", "components", "whitening_epsilon", "penalise", "input_noise_schedule",
+    "patience", "average",
 )  # fmt: skip
 """Fields that do something only beside another one."""
 
