@@ -1,0 +1,145 @@
+"""Convolution and both of its gradients against loops over every position, in float64."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nets import convolution
+from nets.convolution import convolve
+from nets.geometry import windows
+
+CASES = {
+    "plain": ((6, 5), 3, 1, "same", 1, 4, 6, 1),
+    "strided": ((9, 8), 3, 2, 1, 1, 4, 6, 1),
+    "leftover": ((8, 8), 3, 3, "valid", 1, 2, 3, 1),
+    "grouped": ((7, 6), 3, 1, 1, 1, 4, 6, 2),
+    "dilated": ((9, 7), (3, 2), 1, 2, (2, 3), 3, 2, 1),
+    "all at once": ((11, 9), (3, 2), (2, 3), ((1, 2), (0, 1)), (1, 2), 6, 4, 2),
+    "depthwise": ((5, 5), 3, 1, "same", 1, 4, 8, 4),
+    "pointwise": ((6, 6), 1, 2, "valid", 1, 4, 4, 1),
+    "padding wider than the window": ((4,), 1, 1, 2, 1, 2, 2, 1),
+    "sequence": ((10,), 5, 2, 1, 1, 1, 3, 1),
+    "volume": ((4, 3, 5), 2, 1, "same", 1, 2, 3, 1),
+    "many inputs": ((5, 4), 3, 1, 1, 1, 18, 5, 1),
+}  # fmt: skip
+"""shape, size, stride, padding, dilation, inputs, outputs, groups."""
+
+
+def made(name, batch=3):
+    shape, size, stride, padding, dilation, inputs, outputs, groups = CASES[name]
+    window = windows(shape, size, stride, padding, dilation)
+    random = np.random.default_rng(0)
+    x = random.normal(size=(batch, *shape, inputs))
+    kernel = random.normal(size=(*(w.size for w in window), inputs // groups, outputs))
+    positions = [w.output_size(n) for w, n in zip(window, shape, strict=True)]
+    g = random.normal(size=(batch, *positions, outputs))
+    return x, kernel, g, window, groups
+
+
+def looped(x, kernel, g, window, groups):
+    """Outputs and both gradients, one product of numbers after another."""
+    y, by_input, by_kernel = np.zeros_like(g), np.zeros_like(x), np.zeros_like(kernel)
+    inputs, outputs = kernel.shape[-2], kernel.shape[-1] // groups
+    for place in itertools.product(*(range(n) for n in g.shape[1:-1])):
+        for offset in itertools.product(*(range(w.size) for w in window)):
+            seen = tuple(
+                p * w.stride + k * w.dilation - w.padding[0]
+                for p, k, w in zip(place, offset, window, strict=True)
+            )
+            if not all(0 <= i < n for i, n in zip(seen, x.shape[1:-1], strict=True)):
+                continue
+            for group in range(groups):
+                reads = slice(group * inputs, (group + 1) * inputs)
+                writes = slice(group * outputs, (group + 1) * outputs)
+                weights = kernel[(*offset, slice(None), writes)]
+                at, to = (slice(None), *seen, reads), (slice(None), *place, writes)
+                y[to] += x[at] @ weights
+                by_input[at] += g[to] @ weights.T
+                by_kernel[(*offset, slice(None), writes)] += x[at].T @ g[to]
+    return y, by_input, by_kernel
+
+
+def computed(x, kernel, g, window, groups):
+    x, kernel, g = (jnp.asarray(a, jnp.float32) for a in (x, kernel, g))
+    y, backward = jax.vjp(lambda x, kernel: convolve(x, kernel, window, groups), x, kernel)
+    return y, *backward(g)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_outputs_and_gradients_are_those_of_a_loop(name):
+    case = made(name)
+    for mine, theirs in zip(computed(*case), looped(*case), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["plain", "grouped", "strided", "many inputs"])
+def test_gradients_in_pieces_of_the_batch(name, monkeypatch):
+    case = made(name, batch=6)
+    x, _, g, *_ = case
+    example = (x.size + g.size) * 4 // len(x)
+    assert convolution.piece_size(6, example) == 6
+    monkeypatch.setattr(convolution, "CACHE_BYTES", 4 * example)
+    assert convolution.piece_size(6, example) == 3
+    for mine, theirs in zip(computed(*case), looped(*case), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_a_piece_divides_the_batch_and_holds_one_example_at_least():
+    assert convolution.piece_size(100, convolution.CACHE_BYTES // 30) == 25
+    assert convolution.piece_size(7, convolution.CACHE_BYTES // 5) == 1
+    assert convolution.piece_size(8, 10 * convolution.CACHE_BYTES) == 1
+
+
+def test_an_example_worked_by_hand():
+    """7x7x3, two 3x3x3 filters, stride 2, padding 1: 4x4x2; without padding 3x3x2."""
+    image = np.zeros((7, 7, 3))
+    image[3, 3] = (1, 2, 3)
+    filters = np.zeros((3, 3, 3, 2))
+    filters[1, 1, :, 0] = 1  # the centre, all colours
+    filters[0, 0, 2, 1] = 10  # the corner before it, the last colour
+    x, kernel = jnp.asarray(image[None], jnp.float32), jnp.asarray(filters, jnp.float32)
+    padded = convolve(x, kernel, windows((7, 7), 3, 2, 1))[0]
+    assert padded.shape == (4, 4, 2)
+    expected = np.zeros((4, 4, 2))
+    expected[2, 2, 1] = 30  # the window that begins at (3, 3)
+    np.testing.assert_array_equal(padded, expected)
+    bare = convolve(x, kernel, windows((7, 7), 3, 2, "valid"))[0]
+    expected = np.zeros((3, 3, 2))
+    expected[1, 1, 0] = 6  # the window whose centre is (3, 3)
+    np.testing.assert_array_equal(bare, expected)
+
+
+def test_replicas_side_by_side_and_inside_a_loop():
+    x, kernel, g, window, groups = made("grouped")
+    kernels = jnp.asarray(np.stack([kernel, -2 * kernel]), jnp.float32)
+    x, g = jnp.asarray(x, jnp.float32), jnp.asarray(g, jnp.float32)
+
+    def gradients(kernel):
+        _, backward = jax.vjp(lambda x, k: convolve(x, k, window, groups), x, kernel)
+        return backward(g)
+
+    side_by_side = jax.jit(jax.vmap(gradients))(kernels)
+    in_a_loop = jax.jit(lambda kernels: jax.lax.map(gradients, kernels))(kernels)
+    for i in range(2):
+        for mine, looped, alone in zip(side_by_side, in_a_loop, gradients(kernels[i]), strict=True):
+            np.testing.assert_allclose(mine[i], alone, rtol=1e-5, atol=1e-5)
+            np.testing.assert_allclose(looped[i], alone, rtol=1e-5, atol=1e-5)
+
+
+def test_the_gradients_away_from_a_cpu_are_the_same():
+    x, kernel, g, window, groups = made("all at once")
+    arrays = [jnp.asarray(a, jnp.float32) for a in (x, kernel, g)]
+    ours = convolution.cpu_gradients(window, groups, *arrays)
+    theirs = convolution.xla_gradients(window, groups, *arrays)
+    for mine, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-4)
+
+
+def test_half_precision_stays_half():
+    x, kernel, g, window, groups = made("plain")
+    x, kernel, g = (jnp.asarray(a, jnp.bfloat16) for a in (x, kernel, g))
+    y, backward = jax.vjp(lambda x, k: convolve(x, k, window, groups), x, kernel)
+    assert {leaf.dtype for leaf in (y, *backward(g))} == {jnp.dtype("bfloat16")}
