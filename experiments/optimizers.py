@@ -1,7 +1,9 @@
 """Optimizers and schedules as config choices, built from traced rates."""
 
 import dataclasses
-from typing import Literal
+import itertools
+import math
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,9 @@ import optax
 
 from experiments.engine.config import Static
 from experiments.engine.errors import UsageError
+from experiments.engine.values import spell
+from experiments.transformations import lookahead, muon
+from nets.regularizers import kernels
 
 LARGEST = float(jnp.finfo(jnp.float32).max)
 
@@ -18,26 +23,48 @@ class Optimizer:
     """How the parameters are updated, and for how long.
 
     Attributes:
-        optimizer: sgd, momentum, nesterov, adam, adamw or rmsprop.
+        optimizer: sgd, momentum, nesterov, adam, adamw, rmsprop, or muon (hidden kernels; Adam
+            updates the rest).
         learning_rate: the peak rate.
-        momentum: of momentum and nesterov; the first-moment decay of adam and adamw.
-        second_moment: decay of the squared-gradient average of adam, adamw and rmsprop.
-        weight_decay: decoupled, times the rate, on kernels (adamw; added to the others' updates).
+        momentum: of momentum, nesterov and muon (its authors take 0.95); the first-moment decay of
+            adam and adamw.
+        second_moment: decay of the squared-gradient average of adam, adamw, rmsprop and of muon's
+            Adam.
+        weight_decay: share of a parameter that joins its step, times the rate.
+        decay_on: what decays, the kernels or all parameters.
+        decay_form: decoupled, added to the optimizer's step (AdamW), or coupled, added to the
+            gradient (He et al. 2015; PyTorch's SGD, Adam and RMSprop).
+        bias_rate: factor on the rate of all parameters but kernels, not on their decay.
         clip: largest global norm of the gradient.
-        schedule: constant, cosine or linear decay to zero, or step (x 0.1 at 1/2 and 3/4).
-        warmup: share of the training over which the rate rises linearly from zero.
+        clip_value: largest absolute value of each number in the gradient, before clip.
+        schedule: constant; cosine or linear fall; triangle, a linear rise and fall; or step.
+        warmup: share of the training over which the rate rises linearly to its peak.
+        start_factor: share of the peak that the rise begins with; none, it begins just above 0.
+        end_factor: share of the peak that cosine, linear and triangle end with.
+        step_at: shares of the training after the rise at which step lowers the rate.
+        step_factor: factor on the rate each time.
+        lookahead: steps after which the weights become their slow average, again and again.
         batch_size: examples per step.
         epochs: passes over the training set.
     """
 
-    optimizer: Literal["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop"] = "adam"
+    optimizer: Literal["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "muon"] = "adam"
     learning_rate: float = 1e-3
     momentum: float = 0.9
     second_moment: float = 0.999
     weight_decay: float | None = None
+    decay_on: Literal["kernels", "all"] = "kernels"
+    decay_form: Literal["decoupled", "coupled"] = "decoupled"
+    bias_rate: float | None = None
     clip: float | None = None
-    schedule: Literal["constant", "cosine", "linear", "step"] = "cosine"
+    clip_value: float | None = None
+    schedule: Literal["constant", "cosine", "linear", "triangle", "step"] = "cosine"
     warmup: Static[float] = 0.0
+    start_factor: float | None = None
+    end_factor: float = 0.0
+    step_at: tuple[float, ...] = (0.5, 0.75)
+    step_factor: Static[float] = 0.1
+    lookahead: int | None = None
     batch_size: int = 100
     epochs: int = 20
 
@@ -48,7 +75,29 @@ def check_optimizer(config: Optimizer, train_rows: int) -> None:
     Raises:
         UsageError: names the flag and says what it takes.
     """
-    positive = {"--learning-rate": config.learning_rate, "--clip": config.clip}
+    _check_numbers(config)
+    _check_schedule(config)
+    if config.decay_form == "coupled" and config.optimizer in ("adamw", "muon"):
+        other = "adam couples it" if config.optimizer == "adamw" else "other optimizers couple it"
+        raise UsageError(f"--decay-form coupled: {config.optimizer} decouples its decay; {other}")
+    if config.batch_size > train_rows:
+        raise UsageError(
+            f"--batch-size {config.batch_size} is larger than the training set ({train_rows} "
+            "examples): make it smaller"
+        )
+    steps = train_rows // config.batch_size * config.epochs
+    if config.lookahead is not None and config.lookahead > steps:
+        raise UsageError(
+            f"--lookahead {config.lookahead}: the training has only {steps} steps, and would end "
+            "with the weights it began with"
+        )
+
+
+def _check_numbers(config: Optimizer) -> None:
+    positive = {
+        "--learning-rate": config.learning_rate, "--bias-rate": config.bias_rate,
+        "--clip": config.clip, "--clip-value": config.clip_value,
+    }  # fmt: skip
     for flag, value in positive.items():
         if value is not None and not (0 < value < LARGEST):
             raise UsageError(f"{flag} {value}: must be positive")
@@ -58,31 +107,62 @@ def check_optimizer(config: Optimizer, train_rows: int) -> None:
             raise UsageError(f"{flag} {value}: must be at least 0 and below 1")
     if config.weight_decay is not None and not 0 <= config.weight_decay < LARGEST:
         raise UsageError(f"--weight-decay {config.weight_decay}: must not be negative")
-    for flag, count in {"--batch-size": config.batch_size, "--epochs": config.epochs}.items():
-        if count < 1:
+    counts = {
+        "--batch-size": config.batch_size, "--epochs": config.epochs,
+        "--lookahead": config.lookahead,
+    }  # fmt: skip
+    for flag, count in counts.items():
+        if count is not None and count < 1:
             raise UsageError(f"{flag} {count}: at least 1")
-    if config.batch_size > train_rows:
+
+
+def _check_schedule(config: Optimizer) -> None:
+    factors = {
+        "--start-factor": config.start_factor, "--end-factor": config.end_factor,
+        "--step-factor": config.step_factor,
+    }  # fmt: skip
+    for flag, value in factors.items():
+        if value is not None and not 0 <= value <= 1:
+            raise UsageError(f"{flag} {value}: must be at least 0 and at most 1")
+    bounds = (0.0, *config.step_at, 1.0)
+    if not all(earlier < later for earlier, later in itertools.pairwise(bounds)):
         raise UsageError(
-            f"--batch-size {config.batch_size} is larger than the training set ({train_rows} "
-            "examples): make it smaller"
+            f"--step-at {spell(config.step_at)}: must be shares between 0 and 1, each larger than "
+            "the one before"
+        )
+    if config.warmup == 0 and config.schedule == "triangle":
+        raise UsageError("--schedule triangle: give --warmup, the share at which the rate peaks")
+    if config.warmup == 0 and config.start_factor is not None:
+        raise UsageError(
+            f"--start-factor {config.start_factor}: nothing rises from it; give --warmup"
         )
 
 
 def schedule_factor(config: Optimizer, step: jax.Array, total_steps: int) -> jax.Array:
-    """The schedule as step -> factor in [0, 1] of the peak rate; float32 scalar."""
+    """The schedule as step -> factor in [0, 1] of the peak rate; float32 scalar.
+
+    Where the warm-up ends, at step `round(warmup * total_steps)`, the factor is 1. The schedule
+    "step" (by default x 0.1 at 1/2 and 3/4: He et al. 2015) counts whole steps: a share of the
+    training in float32 can lie just below 1/2 when half of the steps are done.
+    """
     warm = round(config.warmup * total_steps)
-    rise = jnp.clip((step + 1) / (warm + 1), 0.0, 1.0)
+    rest = max(total_steps - warm, 1)
+    if config.start_factor is None or not warm:
+        rise = jnp.clip((step + 1) / (warm + 1), 0.0, 1.0)
+    else:
+        risen = jnp.clip(step / warm, 0.0, 1.0)
+        rise = risen + config.start_factor * (1 - risen)
     if config.schedule == "constant":
         return rise
-    after = jnp.clip((step - warm) / max(total_steps - warm, 1), 0.0, 1.0)
-    match config.schedule:
-        case "cosine":
-            factor = 0.5 * (1 + jnp.cos(jnp.pi * after))
-        case "linear":
-            factor = 1 - after
-        case _:
-            factor = jnp.where(after < 0.5, 1.0, jnp.where(after < 0.75, 0.1, 0.01))
-    return factor * rise
+    if config.schedule == "step":
+        factor = jnp.ones(())
+        for drops, share in enumerate(config.step_at, start=1):
+            first = warm + math.ceil(share * rest - 1e-6)  # 0.1 * 30 is a little above 3
+            factor = jnp.where(step < first, factor, config.step_factor**drops)
+        return factor * rise
+    after = jnp.clip((step - warm) / rest, 0.0, 1.0)
+    left = 0.5 * (1 + jnp.cos(jnp.pi * after)) if config.schedule == "cosine" else 1 - after
+    return (left + config.end_factor * (1 - left)) * rise
 
 
 def make_optimizer(
@@ -90,32 +170,67 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
     """The optax transformation of a config whose rates may be tracers.
 
+    With a rate `lr` (peak times schedule) and a decay `c`, a kernel w of gradient g moves by
+    -lr (direction(g) + c w), or, coupled, by -lr direction(g + c w). Other parameters have the
+    rate `bias_rate` lr; if they decay, it is by c / `bias_rate`, so that the product of rate and
+    decay is the same for all (airbench94 divides the decay of each group by its rate).
+
     Args:
-        last: transformations after the step (a projection such as max-norm).
+        last: transformations after the step and its look-ahead (a projection such as max-norm).
     """
-    parts = [] if config.clip is None else [optax.clip_by_global_norm(config.clip)]
-    match config.optimizer:
-        case "sgd":
-            pass
-        case "momentum" | "nesterov":
-            nesterov = config.optimizer == "nesterov"
-            parts.append(optax.trace(config.momentum, nesterov=nesterov))
-        case "adam" | "adamw":
-            parts.append(optax.scale_by_adam(config.momentum, config.second_moment))
-        case "rmsprop":
-            parts.append(optax.scale_by_rms(config.second_moment))
-    if config.weight_decay is not None:
-        parts.append(optax.add_decayed_weights(config.weight_decay, mask=_kernel_mask))
+    parts = []
+    if config.clip_value is not None:
+        parts.append(optax.clip(config.clip_value))
+    if config.clip is not None:
+        parts.append(optax.clip_by_global_norm(config.clip))
+    if config.decay_form == "coupled":
+        parts += _decay(config)
+    parts += _direction(config)
+    if config.decay_form == "decoupled":
+        parts += _decay(config)
+    if config.bias_rate is not None:
+        parts.append(optax.masked(optax.scale(config.bias_rate), _others))
     rate = config.learning_rate
     parts.append(
         optax.scale_by_schedule(
             lambda step: -rate * schedule_factor(config, jnp.asarray(step), total_steps)
         )
     )
+    if config.lookahead is not None:
+        parts.append(lookahead(config.lookahead, total_steps))
     return optax.chain(*parts, *last)
 
 
-def _kernel_mask(params: optax.Params) -> optax.Params:
-    from nets.regularizers import kernels
+def _direction(config: Optimizer) -> list[optax.GradientTransformation]:
+    """What makes a direction of the gradient."""
+    match config.optimizer:
+        case "sgd":
+            return []
+        case "momentum" | "nesterov":
+            return [optax.trace(config.momentum, nesterov=config.optimizer == "nesterov")]
+        case "adam" | "adamw":
+            return [optax.scale_by_adam(config.momentum, config.second_moment)]
+        case "rmsprop":
+            return [optax.scale_by_rms(config.second_moment)]
+        case "muon":
+            return [muon(config.momentum, config.second_moment)]
 
+
+def _decay(config: Optimizer) -> list[optax.GradientTransformation]:
+    """Weight decay before the rates of `make_optimizer` are multiplied in."""
+    decay = config.weight_decay
+    if decay is None:
+        return []
+    parts = [optax.add_decayed_weights(decay, mask=_kernels)]
+    if config.decay_on == "all":
+        share = decay if config.bias_rate is None else decay / config.bias_rate
+        parts.append(optax.add_decayed_weights(share, mask=_others))
+    return parts
+
+
+def _kernels(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(kernels, params)
+
+
+def _others(params: Any) -> Any:
+    return jax.tree.map(lambda chosen: not chosen, _kernels(params))

@@ -19,6 +19,7 @@ CHECKED = [
     "experiments.mlp",
     "experiments.objectives",
     "experiments.optimizers",
+    "experiments.transformations",
     *(
         f"experiments.engine.{name}"
         for name in (

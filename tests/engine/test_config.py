@@ -35,14 +35,23 @@ SPELLINGS = {
     "order": ["shuffled", "file"],
     "binary": ["()", "3,5", "7,0,1"],
     "permute": ["true", "false"],
-    "optimizer": ["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop"],
+    "optimizer": ["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "muon"],
     "learning_rate": ["0.001", "3e-05", "1e+30", "0.1234567890123"],
     "momentum": ["0.9", "0"],
     "second_moment": ["0.999"],
     "weight_decay": ["none", "0.0001"],
+    "decay_on": ["kernels", "all"],
+    "decay_form": ["decoupled", "coupled"],
+    "bias_rate": ["none", "64"],
     "clip": ["none", "1"],
-    "schedule": ["constant", "cosine", "linear", "step"],
+    "clip_value": ["none", "1"],
+    "schedule": ["constant", "cosine", "linear", "triangle", "step"],
     "warmup": ["0", "0.05"],
+    "start_factor": ["none", "0", "0.2"],
+    "end_factor": ["0", "0.07"],
+    "step_at": ["()", "0.5", "0.5,0.75"],
+    "step_factor": ["0.1", "0.97"],
+    "lookahead": ["none", "5"],
     "batch_size": ["1", "128"],
     "epochs": ["20"],
     "loss": [
@@ -98,9 +107,9 @@ def test_every_field_is_described_and_no_config_is_long():
 def test_floats_are_traced_and_everything_else_is_static():
     traced = {name for name, leaf in MLP.items() if leaf.is_float}
     assert traced == {
-        "label_noise", "learning_rate", "momentum", "second_moment", "weight_decay", "clip",
-        "hinge_margin", "label_smoothing", "l1", "l2", "max_norm", "dropout", "input_dropout",
-        "input_noise", "init_scale", "average",
+        "label_noise", "learning_rate", "momentum", "second_moment", "weight_decay", "bias_rate",
+        "clip", "clip_value", "start_factor", "end_factor", "hinge_margin", "label_smoothing", "l1",
+        "l2", "max_norm", "dropout", "input_dropout", "input_noise", "init_scale", "average",
     }  # fmt: skip
 
 

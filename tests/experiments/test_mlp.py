@@ -1,7 +1,6 @@
 """The experiment `mlp`: every field changes what is computed, it can learn, and it runs."""
 
 import csv
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -21,22 +20,33 @@ STATIC = {
     "norm": "layer", "skip": "true", "init": "lecun_normal", "bias_init": "fan_in_uniform",
     "compute_dtype": "bfloat16", "keep": "best",
     # options that are off until they are given
-    "label_noise": "0.2", "weight_decay": "0", "clip": "1", "l1": "0", "l2": "0", "max_norm": "1",
-    "dropout": "0", "input_dropout": "0", "input_noise": "0",
+    "label_noise": "0.2", "weight_decay": "0", "bias_rate": "1", "clip": "1", "clip_value": "1",
+    "lookahead": "2", "l1": "0", "l2": "0", "max_norm": "1", "dropout": "0", "input_dropout": "0",
+    "input_noise": "0",
 }  # fmt: skip
 """Another value of every field that picks the program; the base has two hidden layers of 5."""
 
 TRACED = {
     "learning_rate": (0.01, 0.02), "momentum": (0.9, 0.5), "second_moment": (0.999, 0.9),
-    "weight_decay": (0.0, 0.5), "clip": (1e6, 0.1), "label_smoothing": (0.0, 0.2),
+    "weight_decay": (0.0, 0.5), "bias_rate": (1.0, 5.0), "clip": (1e6, 0.1),
+    "clip_value": (1e6, 0.01), "label_smoothing": (0.0, 0.2),
     "l1": (0.0, 0.1), "l2": (0.0, 0.1), "max_norm": (1e6, 0.5), "dropout": (0.0, 0.5),
     "input_dropout": (0.0, 0.5), "input_noise": (0.0, 0.5), "init_scale": (1.0, 0.5),
 }  # fmt: skip
 """Two values of every traced field."""
 
+BESIDE = {
+    "decay_on": ("all", {"weight_decay": 0.1}),
+    "decay_form": ("coupled", {"weight_decay": 0.1}),
+    "start_factor": (0.5, {"warmup": 0.1}),
+    "step_at": ((0.2,), {"schedule": "step"}),
+    "step_factor": (0.5, {"schedule": "step"}),
+}
+"""Another value of fields that pick the program beside other ones, and these."""
+
 TRIED_APART = (
     "hinge_margin", "components", "whitening_epsilon", "penalise", "input_noise_schedule",
-    "patience", "average",
+    "patience", "average", "end_factor",
 )  # fmt: skip
 """Fields that do something only beside another one."""
 
@@ -58,10 +68,10 @@ def base(pieces):
 
 def test_every_field_is_tried():
     known = leaves(mlp.Config)
-    tried = {*STATIC, *TRACED, "dataset", "data_file", *TRIED_APART}
+    tried = {*STATIC, *TRACED, "dataset", "data_file", *BESIDE, *TRIED_APART}
     assert tried == set(known)
     assert {name for name, leaf in known.items() if leaf.is_float} == {
-        *TRACED, "hinge_margin", "label_noise", "average",
+        *TRACED, "hinge_margin", "label_noise", "average", "start_factor", "end_factor",
     }  # fmt: skip
 
 
@@ -75,35 +85,56 @@ def test_every_static_field_changes_the_program_or_its_data(pieces, base, name):
     assert program_of(pieces(**{"width": (5, 5), name: value})) != base
 
 
-def test_every_traced_field_changes_the_result_and_0_is_the_same_as_off(pieces):
-    """One program; a lane for each field at its second value, and one that changes nothing."""
-    plain = pieces(width=(6,), batch_size=50, learning_rate=0.01)
-    made = pieces(width=(6,), batch_size=50, **{name: first for name, (first, _) in TRACED.items()})
-    lanes = [{}, *({name: second} for name, (_, second) in TRACED.items())]
+@pytest.mark.parametrize("name", BESIDE)
+def test_every_static_field_beside_another_changes_the_program(pieces, name):
+    value, others = BESIDE[name]
+    plain = program_of(pieces(width=(5, 5), **others))
+    assert program_of(pieces(width=(5, 5), **others, **{name: value})) != plain
+
+
+def after_three_steps(made, lanes):
+    """The parameters of every lane, whose traced fields are changed as it says, as vectors."""
     floats = {
         name: jnp.array([lane.get(name, value) for lane in lanes], jnp.float32)
         for name, value in made.replica.floats.items()
     }
 
-    def train(trainer, floats):
+    def train(floats):
         replica = made.replica._replace(floats=floats)
-        xs = trainer.epoch_inputs(replica, made.data, jnp.int32(0))
-        state = trainer.init(replica)
+        xs = made.trainer.epoch_inputs(replica, made.data, jnp.int32(0))
+        state = made.trainer.init(replica)
         inputs = (replica, made.data, xs)
-        sums = trainer.zero_sums(*inputs)
-        return trainer.train(state, sums, *inputs, jnp.int32(0), jnp.int32(3))[0].params
+        sums = made.trainer.zero_sums(*inputs)
+        return made.trainer.train(state, sums, *inputs, jnp.int32(0), jnp.int32(3))[0].params
 
-    trained = jax.jit(jax.vmap(functools.partial(train, made.trainer)))(floats)
-    first, *others = [
+    trained = jax.jit(jax.vmap(train))(floats)
+    return [
         np.concatenate([np.ravel(leaf[i]) for leaf in jax.tree.leaves(trained)])
         for i in range(len(lanes))
     ]
+
+
+def test_every_traced_field_changes_the_result_and_0_is_the_same_as_off(pieces):
+    """One program; a lane for each field at its second value, and one that changes nothing."""
+    plain = pieces(width=(6,), batch_size=50, learning_rate=0.01)
+    made = pieces(width=(6,), batch_size=50, **{name: first for name, (first, _) in TRACED.items()})
+    lanes = [{}, *({name: second} for name, (_, second) in TRACED.items())]
+    first, *others = after_three_steps(made, lanes)
     for lane, other in zip(lanes[1:], others, strict=True):
         assert np.abs(other - first).max() > 1e-4, lane
-    alone = jax.jit(functools.partial(train, plain.trainer))(plain.replica.floats)
-    expected = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(alone)])
+    (expected,) = after_three_steps(plain, [{}])
     np.testing.assert_allclose(first, expected, rtol=1e-4, atol=1e-5)
     assert not {"dropout", "l1", "l2", "clip", "weight_decay"} & set(plain.replica.floats)
+
+
+def test_a_triangle_of_traced_ends(pieces):
+    made = pieces(
+        width=(6,), epochs=1, learning_rate=0.01, schedule="triangle", warmup=0.1,
+        start_factor=0.0, end_factor=0.0,
+    )  # fmt: skip
+    plain, start, end = after_three_steps(made, [{}, {"start_factor": 0.5}, {"end_factor": 0.5}])
+    assert np.abs(start - plain).max() > 1e-4
+    assert np.abs(end - plain).max() > 1e-4
 
 
 def test_components_reach_the_net(pieces):

@@ -1,4 +1,4 @@
-"""Optimizers and schedules against NumPy loops in float64, many traced rates at once."""
+"""Optimizers against NumPy loops in float64 and against PyTorch, many traced rates at once."""
 
 import dataclasses
 import math
@@ -11,114 +11,123 @@ import optax
 import pytest
 
 from experiments.engine.errors import UsageError
-from experiments.optimizers import Optimizer, check_optimizer, make_optimizer, schedule_factor
+from experiments.optimizers import Optimizer, check_optimizer, make_optimizer
 from nets.regularizers import max_norm
+from tests.experiments.updating import (
+    GRADIENTS,
+    ORTHOGONALISED,
+    START,
+    assert_lanes_match,
+    named,
+    single,
+    train,
+)
 
-STEPS = 5
+OPTIMIZERS = get_args(get_type_hints(Optimizer)["optimizer"])
+COUPLING = tuple(name for name in OPTIMIZERS if name not in ("adamw", "muon"))
+LANES = [
+    {
+        "learning_rate": 0.003, "momentum": 0.9, "second_moment": 0.99, "weight_decay": 0.0,
+        "clip": 1e6, "clip_value": 1e6, "bias_rate": 1.0,
+    },
+    {
+        "learning_rate": 0.1, "momentum": 0.5, "second_moment": 0.9, "weight_decay": 0.3,
+        "clip": 4.0, "clip_value": 0.9, "bias_rate": 1.7,
+    },
+]  # fmt: skip
+"""Two values of every rate; in the first lane most do nothing."""
 
-
-def draw(seed: int) -> Any:
-    random = np.random.default_rng(seed)
-    return {
-        "a": {"kernel": random.normal(size=(3, 2)), "bias": random.normal(size=2)},
-        "b": {"kernel": random.normal(size=(2, 2))},
-    }
-
-
-START, GRADIENTS = draw(0), [draw(seed) for seed in range(1, STEPS + 1)]
-
-
-def flat(tree: Any) -> list[np.ndarray]:
-    return [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(tree)]
-
-
-def schedule(kind: str, warmup: float, step: int, total: int) -> float:
-    """The factor by its definition, in plain Python."""
-    warm = round(warmup * total)
-    after = min(max((step - warm) / max(total - warm, 1), 0), 1)
-    factor = {
-        "constant": 1.0,
-        "cosine": (1 + math.cos(math.pi * after)) / 2,
-        "linear": 1 - after,
-        "step": 1.0 if after < 0.5 else 0.1 if after < 0.75 else 0.01,
-    }[kind]
-    return factor * min((step + 1) / (warm + 1), 1)
+TOLERANCES = {"muon": 0.02, "rmsprop": 0.005}
+"""PyTorch orthogonalises in bfloat16, and adds 1e-8 to the root where optax has it inside."""
 
 
-def reference(config: Optimizer) -> list[np.ndarray]:
-    """The parameters after `STEPS` updates, leaf by leaf."""
-    params = flat(START)
-    is_kernel = [leaf.ndim == 2 for leaf in params]
-    first = [np.zeros_like(p) for p in params]
-    second = [np.zeros_like(p) for p in params]
-    m, v = config.momentum, config.second_moment
-    for step in range(STEPS):
-        grads = flat(GRADIENTS[step])
-        norm = math.sqrt(sum(float(np.sum(g**2)) for g in grads))
-        if config.clip is not None and norm > config.clip:
-            grads = [g * config.clip / norm for g in grads]
-        rate = config.learning_rate * schedule(config.schedule, config.warmup, step, STEPS)
-        for i, g in enumerate(grads):
-            match config.optimizer:
-                case "sgd":
-                    direction = g
-                case "momentum" | "nesterov":
-                    first[i] = m * first[i] + g
-                    direction = g + m * first[i] if config.optimizer == "nesterov" else first[i]
-                case "adam" | "adamw":
-                    first[i] = m * first[i] + (1 - m) * g
-                    second[i] = v * second[i] + (1 - v) * g**2
-                    mean = first[i] / (1 - m ** (step + 1))
-                    direction = mean / (np.sqrt(second[i] / (1 - v ** (step + 1))) + 1e-8)
-                case _:
-                    second[i] = v * second[i] + (1 - v) * g**2
-                    direction = g / np.sqrt(second[i] + 1e-8)
-            if config.weight_decay is not None and is_kernel[i]:
-                direction = direction + config.weight_decay * params[i]
-            params[i] = params[i] - rate * direction
-    return params
+def with_all_options(name: str, **changes: Any) -> Optimizer:
+    return Optimizer(optimizer=name, schedule="constant", **LANES[1], **changes)  # type: ignore[arg-type]
 
 
-def single(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), tree)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("decay_on", ["kernels", "all"])
+def test_every_optimizer_against_numpy_with_traced_rates(name, decay_on):
+    assert_lanes_match(with_all_options(name, decay_on=decay_on), LANES)
 
 
-def train(config: Optimizer, floats: dict[str, jax.Array], total: int = STEPS) -> Any:
-    """`STEPS` updates with traced rates, one lane per entry of `floats`."""
-
-    def one(floats: dict[str, jax.Array]) -> Any:
-        optimizer = make_optimizer(dataclasses.replace(config, **floats), total)
-        params = single(START)
-        state = optimizer.init(params)
-        for gradient in GRADIENTS:
-            updates, state = optimizer.update(single(gradient), state, params)
-            params = optax.apply_updates(params, updates)
-        return params
-
-    return jax.jit(jax.vmap(one))(floats)
+@pytest.mark.parametrize("name", COUPLING)
+@pytest.mark.parametrize("decay_on", ["kernels", "all"])
+def test_a_coupled_decay_goes_through_the_optimizer(name, decay_on):
+    config = with_all_options(name, decay_on=decay_on, decay_form="coupled")
+    assert_lanes_match(config, LANES)
 
 
-def assert_lanes_match(config: Optimizer, lanes: list[dict[str, float]]) -> None:
-    floats = {name: jnp.array([lane[name] for lane in lanes]) for name in lanes[0]}
-    trained = train(config, floats)
-    for index, lane in enumerate(lanes):
-        expected = reference(dataclasses.replace(config, **lane))
-        for got, want in zip(flat(trained), expected, strict=True):
-            np.testing.assert_allclose(got[index], want, rtol=2e-5, atol=2e-6)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_rates_side_by_side_give_what_each_gives_alone(name):
+    config = with_all_options(name, decay_on="all", lookahead=2)
+    floats = {key: jnp.array([lane[key] for lane in LANES]) for key in LANES[0]}
+    together = train(config, floats)
+    for index in range(len(LANES)):
+        alone = train(config, {key: rates[index : index + 1] for key, rates in floats.items()})
+        for leaf, values in alone.items():
+            np.testing.assert_allclose(together[leaf][index], values[0], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", get_args(get_type_hints(Optimizer)["optimizer"]))
-def test_every_optimizer_against_numpy_with_traced_rates(name):
-    rates = [0.003, 0.1]
-    lanes = [
-        {"learning_rate": rate, "momentum": m, "second_moment": v, "weight_decay": w, "clip": c}
-        for rate, m, v, w, c in zip(
-            rates, [0.9, 0.5], [0.99, 0.9], [0.0, 0.3], [1e6, 0.7], strict=True
-        )
-    ]
-    assert_lanes_match(
-        Optimizer(optimizer=name, schedule="constant", weight_decay=0.0, clip=1.0), lanes
+def test_adam_with_its_default_decay_is_adamw():
+    adam, adamw = (train(with_all_options(n), {"clip": jnp.ones(1)}) for n in ("adam", "adamw"))
+    for name, leaf in adam.items():
+        np.testing.assert_array_equal(leaf, adamw[name])
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_against_pytorch(name):
+    """A group per rate and decay, as airbench94 has them; PyTorch couples but in AdamW, Muon."""
+    torch = pytest.importorskip("torch", reason="PyTorch comes with the extra `bench`")
+    form = "coupled" if name in COUPLING else "decoupled"
+    config = with_all_options(name, decay_on="all", decay_form=form)
+    ours = train(config, {"learning_rate": jnp.array([config.learning_rate])})
+    names = ORTHOGONALISED if name == "muon" else tuple(named(START))
+    weights = {n: torch.nn.Parameter(torch.from_numpy(matrix(named(START)[n]))) for n in names}
+    moved = pytorch_steps(torch, config, weights)
+    for leaf, want in moved.items():
+        got, start = matrix(ours[leaf][0]), matrix(named(START)[leaf])
+        error = np.linalg.norm(got - want) / np.linalg.norm(want - start)
+        assert error < TOLERANCES.get(name, 1e-5), leaf
+
+
+def matrix(array: np.ndarray) -> np.ndarray:
+    """A copy of a parameter as PyTorch has it: outputs first."""
+    return np.array(array.reshape(-1, array.shape[-1]).T, order="C")
+
+
+def pytorch_steps(torch: Any, config: Optimizer, weights: dict[str, Any]) -> dict[str, np.ndarray]:
+    rate, decay, factor = config.learning_rate, config.weight_decay, config.bias_rate
+    assert decay is not None and factor is not None
+    kernels, others = (
+        [w for n, w in weights.items() if n.endswith("kernel") == kernel]
+        for kernel in (True, False)
     )
+    groups = [{"params": kernels, "lr": rate, "weight_decay": decay}]
+    if others:
+        groups += [{"params": others, "lr": rate * factor, "weight_decay": decay / factor}]
+    betas = (config.momentum, config.second_moment)
+    optim = torch.optim
+    optimizer = {
+        "sgd": lambda: optim.SGD(groups),
+        "momentum": lambda: optim.SGD(groups, momentum=betas[0]),
+        "nesterov": lambda: optim.SGD(groups, momentum=betas[0], nesterov=True),
+        "adam": lambda: optim.Adam(groups, betas=betas),
+        "adamw": lambda: optim.AdamW(groups, betas=betas),
+        "rmsprop": lambda: optim.RMSprop(groups, alpha=betas[1]),
+        "muon": lambda: optim.Muon(groups, momentum=betas[0], adjust_lr_fn="match_rms_adamw"),
+    }[config.optimizer]()
+    for gradient in GRADIENTS:
+        every = {n: torch.nn.Parameter(torch.from_numpy(matrix(g)))
+                 for n, g in named(gradient).items()}  # fmt: skip
+        for name, parameter in every.items():
+            parameter.grad = parameter.detach().clone()
+            if name in weights:
+                weights[name].grad = parameter.grad
+        torch.nn.utils.clip_grad_value_(every.values(), config.clip_value)
+        torch.nn.utils.clip_grad_norm_(every.values(), config.clip)
+        optimizer.step()
+    return {name: weight.detach().numpy() for name, weight in weights.items()}
 
 
 def test_options_that_are_off_are_not_there():
@@ -129,37 +138,34 @@ def test_options_that_are_off_are_not_there():
     assert_lanes_match(Optimizer(optimizer="sgd", schedule="constant"), [{"learning_rate": 0.1}])
 
 
-@pytest.mark.parametrize("kind", get_args(get_type_hints(Optimizer)["schedule"]))
-@pytest.mark.parametrize("warmup", [0.0, 0.4])
-def test_every_schedule_scales_the_traced_rate(kind, warmup):
-    config = Optimizer(optimizer="momentum", schedule=kind, warmup=warmup)
-    assert_lanes_match(config, [{"learning_rate": 0.1}, {"learning_rate": 0.02}])
-
-
-@pytest.mark.parametrize("kind", get_args(get_type_hints(Optimizer)["schedule"]))
-@pytest.mark.parametrize(("warmup", "total"), [(0.0, 1), (0.0, 40), (0.1, 40), (0.95, 40)])
-def test_schedule_factors_lie_in_0_1_and_start_and_end_where_they_should(kind, warmup, total):
-    config = Optimizer(schedule=kind, warmup=warmup)
-    steps = jnp.arange(total + 10)
-    factors = np.asarray(jax.jit(jax.vmap(lambda s: schedule_factor(config, s, total)))(steps))
-    assert factors.dtype == np.float32
-    assert (factors >= 0).all() and (factors <= 1).all() and factors[:total].min() > 0
-    expected = [schedule(kind, warmup, step, total) for step in range(total + 10)]
-    np.testing.assert_allclose(factors, expected, rtol=1e-5, atol=1e-6)
-    warm = round(warmup * total)
-    assert factors[warm] == 1.0
-    assert (np.diff(factors[: warm + 1]) > 0).all() and (np.diff(factors[warm:]) <= 0).all()
+@pytest.mark.parametrize("form", ["decoupled", "coupled"])
+def test_what_decays_does_not_follow_the_rate_of_biases(form):
+    """Without gradients, a share `rate * decay` of every weight goes, whatever `bias_rate` is."""
+    config = Optimizer(
+        optimizer="sgd", schedule="constant", learning_rate=0.1, weight_decay=0.5, decay_on="all",
+        decay_form=form, bias_rate=64.0,
+    )  # fmt: skip
+    optimizer, params = make_optimizer(config, 3), single(START)
+    zero = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = optimizer.update(zero, optimizer.init(params), params)
+    for name, update in named(updates).items():
+        np.testing.assert_allclose(update, -0.05 * named(START)[name], rtol=1e-5)
 
 
 def test_the_projection_comes_after_the_step():
     limit = 0.5
-    optimizer = make_optimizer(Optimizer(optimizer="sgd", learning_rate=0.1), 5, max_norm(limit))
+    optimizer = make_optimizer(
+        Optimizer(optimizer="sgd", learning_rate=0.1, lookahead=1), 5, max_norm(limit)
+    )
     params = single(START)
-    updates, _ = optimizer.update(single(GRADIENTS[0]), optimizer.init(params), params)
-    new = optax.apply_updates(params, updates)
-    for leaf in jax.tree.leaves(new):
-        if leaf.ndim == 2:
-            assert np.linalg.norm(leaf, axis=0).max() <= limit * (1 + 1e-6)
+    state = optimizer.init(params)
+    for gradient in GRADIENTS:
+        updates, state = optimizer.update(single(gradient), state, params)
+        params = optax.apply_updates(params, updates)
+        for name, leaf in named(params).items():
+            if name.endswith("kernel"):
+                norms = np.linalg.norm(leaf.reshape(-1, leaf.shape[-1]), axis=0)
+                assert norms.max() <= limit * (1 + 1e-6)
 
 
 @pytest.mark.parametrize(
@@ -170,10 +176,24 @@ def test_the_projection_comes_after_the_step():
         ({"learning_rate": math.nan}, "--learning-rate nan: must be positive"),
         ({"learning_rate": math.inf}, "--learning-rate inf: must be positive"),
         ({"clip": 0.0}, "--clip 0.0: must be positive"),
+        ({"clip_value": -1.0}, "--clip-value -1.0: must be positive"),
+        ({"bias_rate": 0.0}, "--bias-rate 0.0: must be positive"),
         ({"momentum": 1.0}, "--momentum 1.0: must be at least 0 and below 1"),
         ({"second_moment": -0.1}, "--second-moment -0.1: must be at least 0 and below 1"),
         ({"warmup": 1.5}, "--warmup 1.5: must be at least 0 and below 1"),
         ({"weight_decay": -1e-3}, "--weight-decay -0.001: must not be negative"),
+        ({"start_factor": 0.2}, "--start-factor 0.2: nothing rises from it; give --warmup"),
+        ({"start_factor": 2.0, "warmup": 0.1}, "--start-factor 2.0: must be at least 0 and at"),
+        ({"end_factor": -0.1}, "--end-factor -0.1: must be at least 0 and at most 1"),
+        ({"step_factor": 1.1}, "--step-factor 1.1: must be at least 0 and at most 1"),
+        ({"step_at": (0.5, 0.5)}, "--step-at 0.5,0.5: must be shares between 0 and 1, each"),
+        ({"step_at": (0.0, 0.5)}, "--step-at 0,0.5: must be shares between 0 and 1, each"),
+        ({"step_at": (math.nan,)}, "--step-at nan: must be shares between 0 and 1, each"),
+        ({"schedule": "triangle"}, "--schedule triangle: give --warmup, the share at which"),
+        ({"optimizer": "adamw", "decay_form": "coupled"}, "--decay-form coupled: adamw decouples"),
+        ({"optimizer": "muon", "decay_form": "coupled"}, "--decay-form coupled: muon decouples"),
+        ({"lookahead": 0}, "--lookahead 0: at least 1"),
+        ({"lookahead": 101}, "--lookahead 101: the training has only 100 steps"),
         ({"batch_size": 0}, "--batch-size 0: at least 1"),
         ({"epochs": 0}, "--epochs 0: at least 1"),
         ({"batch_size": 51}, "--batch-size 51 is larger than the training set (50 examples)"),
@@ -185,5 +205,11 @@ def test_values_that_cannot_train_are_refused(changes, message):
     assert str(caught.value).startswith(message)
 
 
-def test_the_defaults_can_train():
+def test_the_defaults_and_a_recipe_can_train():
     check_optimizer(Optimizer(clip=1.0, weight_decay=0.0), 100)
+    airbench94 = Optimizer(
+        optimizer="nesterov", learning_rate=1.5, momentum=0.85, weight_decay=1.3e-3,
+        decay_on="all", decay_form="coupled", bias_rate=64.0, schedule="triangle", warmup=0.23,
+        start_factor=0.2, end_factor=0.07, lookahead=5,
+    )  # fmt: skip
+    check_optimizer(airbench94, 100)
