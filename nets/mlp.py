@@ -1,7 +1,5 @@
 """Multilayer perceptron, from the linear classifier up, with every choice a field."""
 
-from typing import Literal
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -10,9 +8,8 @@ from jaxtyping import Array, Float
 
 from nets.activations import ACTIVATIONS, ActivationLike, Nonlinearity, fan_out
 from nets.initializers import INITIALIZERS, BiasInit, InitFunction, bias_initializer, scaled
+from nets.normalization import Norm, normalise
 from nets.regularizers import Dropout, GaussianNoise
-
-Norm = Literal["none", "batch", "layer"]
 
 
 class MLP(nn.Module):
@@ -105,7 +102,10 @@ class MLP(nn.Module):
         width = fan_out(activation, self.widths[number - 1])
         has_bias = self.norm != "batch"
         hidden = self._dense(width, hidden, f"layer_{number}", use_bias=has_bias)
-        hidden = self._normalise(hidden, f"norm_{number}", train=train)
+        hidden = normalise(
+            hidden, self.norm, f"norm_{number}",
+            train=train, momentum=self.norm_momentum, epsilon=self.norm_epsilon, dtype=self.dtype,
+        )  # fmt: skip
         hidden = Nonlinearity(activation, name=f"activation_{number}")(hidden)
         if self.dropout is None:
             return hidden
@@ -121,12 +121,3 @@ class MLP(nn.Module):
             name=name,
         )
         return dense(hidden)
-
-    def _normalise(self, hidden: jax.Array, name: str, *, train: bool) -> jax.Array:
-        if self.norm == "none":
-            return hidden
-        shared = {"epsilon": self.norm_epsilon, "dtype": self.dtype, "use_fast_variance": False}
-        if self.norm == "layer":
-            return nn.LayerNorm(**shared, name=name)(hidden)
-        batch_norm = nn.BatchNorm(momentum=self.norm_momentum, **shared, name=name)
-        return batch_norm(hidden, use_running_average=not train)

@@ -1,0 +1,47 @@
+"""Normalisations that a net can put before its activations."""
+
+from typing import Literal
+
+import flax.linen as nn
+import jax
+from jax.typing import DTypeLike
+
+Norm = Literal["none", "batch", "layer", "group"]
+GROUPS = 32
+"""Groups of group normalisation (Wu & He 2018, arXiv 1803.08494, table 3)."""
+
+
+def normalise(
+    x: jax.Array,
+    norm: Norm,
+    name: str,
+    *,
+    train: bool,
+    momentum: float = 0.9,
+    epsilon: float = 1e-5,
+    dtype: DTypeLike | None = None,
+) -> jax.Array:
+    """Normalises `[batch, *space, channels]`, then scales and shifts each channel, inside a module.
+
+    `batch`: over batch and space, with running statistics for evaluation (Ioffe & Szegedy 2015).
+    `layer`: over space and channels of each example (Ba et al. 2016). `group`: likewise, channels
+    in 32 groups, or as many as divide them (Wu & He 2018).
+
+    Args:
+        name: of the submodule.
+        momentum: share of the old value that running statistics keep at each step.
+        epsilon: added to variances.
+    """
+    shared = {"epsilon": epsilon, "dtype": dtype, "use_fast_variance": False, "name": name}
+    match norm:
+        case "none":
+            return x
+        case "batch":
+            return nn.BatchNorm(momentum=momentum, **shared)(x, use_running_average=not train)
+        case "layer":
+            axes = tuple(range(1, x.ndim))
+            return nn.LayerNorm(reduction_axes=axes, feature_axes=-1, **shared)(x)
+        case "group":
+            channels = x.shape[-1]
+            groups = max(n for n in range(1, min(GROUPS, channels) + 1) if channels % n == 0)
+            return nn.GroupNorm(num_groups=groups, **shared)(x)

@@ -1,0 +1,179 @@
+"""Convolutional nets from a spec: published sizes, and every option reaches every place."""
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nets.activations import ACTIVATIONS
+from nets.convnet import NETS, Block, ConvNet, parse_block, parse_blocks
+from nets.initializers import INITIALIZERS
+from nets.layers import depth, layers
+
+SPEC = "6k3 lrn max2 8k3s2 avg2 d12"
+INPUTS = jnp.asarray(np.random.default_rng(0).normal(size=(4, 16, 16, 3)), jnp.float32)
+
+
+def initial(net, x=INPUTS) -> Any:
+    return net.init(jax.random.key(0), x, train=False)
+
+
+def scores(net, variables, x=INPUTS) -> Any:
+    return net.apply(variables, x, train=False)
+
+
+def parameters(spec, classes, shape) -> int:
+    net, sample = ConvNet(parse_blocks(spec), classes), jnp.zeros((1, *shape))
+    shapes = jax.eval_shape(functools.partial(initial, net), sample)
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+
+
+PUBLISHED = {
+    "lenet5": (10, (28, 28, 1), 61_706, 5),
+    "alexnet": (1000, (224, 224, 3), 60_965_224, 8),
+    "alexnet_one_tower": (1000, (224, 224, 3), 61_100_840, 8),
+    "vgg11": (1000, (224, 224, 3), 132_863_336, 11),
+    "vgg13": (1000, (224, 224, 3), 133_047_848, 13),
+    "vgg16": (1000, (224, 224, 3), 138_357_544, 16),
+    "vgg19": (1000, (224, 224, 3), 143_667_240, 19),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_numbers_of_parameters_and_layers(name):
+    classes, shape, expected, weight_layers = PUBLISHED[name]
+    assert parameters(name, classes, shape) == expected
+    net, sample = ConvNet(parse_blocks(name), classes), jnp.zeros((1, *shape))
+    shapes = jax.eval_shape(functools.partial(initial, net), sample)
+    assert depth(layers(net, shapes, sample)) == weight_layers
+
+
+def test_every_net_takes_its_images():
+    assert parameters("alexnet_cifar", 10, (32, 32, 3)) > 0
+    assert set(NETS) == {*PUBLISHED, "alexnet_cifar"}
+
+
+WORDS = {
+    "64k3": Block("conv", 64, 3),
+    "96k11s4p2": Block("conv", 96, 11, 4, 2),
+    "16k5v": Block("conv", 16, 5, 1, "valid"),
+    "16k3s2d3g4u": Block("conv", 16, 3, 2, "same", 3, 4, False),
+    "max3s2p1": Block("max", 0, 3, 2, 1),
+    "avg2": Block("average", 0, 2, 2, "valid"),
+    "global": Block("global"),
+    "lrn": Block("lrn"),
+    "d120": Block("dense", 120),
+}
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_words_of_a_spec(word):
+    assert parse_block(word) == WORDS[word]
+
+
+@pytest.mark.parametrize("word", ["64", "k3", "64k", "max", "64k3p2v", "d", "64k3x", "mean2"])
+def test_words_that_are_no_layer(word):
+    with pytest.raises(ValueError, match="is no layer: write a convolution as 64k3"):
+        parse_blocks(f"8k3 {word}")
+
+
+@pytest.mark.parametrize("spec", ["d10 8k3", "global max2"])
+def test_windows_need_positions(spec):
+    with pytest.raises(ValueError, match="follows a layer whose output has no positions"):
+        parse_blocks(spec)
+
+
+def test_scores_are_those_of_the_layers_one_after_another():
+    net = ConvNet(parse_blocks("6k3 max2 d5"), 3, ACTIVATIONS["tanh"])
+    params = initial(net)["params"]
+    kernel = np.asarray(params["conv_1"]["kernel"], np.float64)
+    padded = np.pad(np.asarray(INPUTS, np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    maps = sum(padded[:, i : i + 16, j : j + 16] @ kernel[i, j] for i in range(3) for j in range(3))
+    maps = np.tanh(maps).reshape(4, 8, 2, 8, 2, 6).max((2, 4)).reshape(4, -1)
+    hidden = np.tanh(maps @ np.asarray(params["dense_2"]["kernel"], np.float64))
+    expected = hidden @ np.asarray(params["output"]["kernel"], np.float64)
+    np.testing.assert_allclose(scores(net, {"params": params}), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_activation_and_its_learned_values_reach_every_place():
+    net = ConvNet(parse_blocks(SPEC), 3, ACTIVATIONS["prelu"])
+    params = initial(net)["params"]
+    for name in ("activation_1", "activation_2", "activation_3"):
+        changed = params | {name: jax.tree.map(lambda a: a + 1, params[name])}
+        difference = scores(net, {"params": changed}) - scores(net, {"params": params})
+        assert np.abs(difference).max() > 1e-3, name
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer", "group"])
+def test_normalisation_before_every_activation(norm):
+    net = ConvNet(parse_blocks(SPEC), 3, ACTIVATIONS["identity"], norm)
+    variables = initial(net)
+    assert {"norm_1", "norm_2", "norm_3"} <= set(variables["params"])
+    assert ("bias" in variables["params"]["conv_1"]) == (norm != "batch")
+    _, state = net.apply(variables, INPUTS, train=True, mutable=True, capture_intermediates=True)
+    maps: Any = state["intermediates"]["activation_1"]["__call__"][0]
+    axes = (0, 1, 2) if norm == "batch" else (1, 2, 3)
+    if norm == "group":  # six channels, six groups
+        axes = (1, 2)
+    np.testing.assert_allclose(np.mean(maps, axes), 0, atol=1e-4)
+    np.testing.assert_allclose(np.var(maps, axes), 1, atol=1e-2)
+
+
+DROPS = {
+    "every": {"dropout_1", "dropout_4", "dropout_6"},
+    "conv": {"dropout_1", "dropout_4"},
+    "dense": {"dropout_6"},
+    "pool": {"dropout_3", "dropout_5"},
+}
+
+
+@pytest.mark.parametrize("places", DROPS)
+def test_dropout_at_every_place_asked_for(places):
+    net = ConvNet(parse_blocks(SPEC), 3, ACTIVATIONS["softplus"], dropout=0.5, dropout_at=places)
+    rngs = {"dropout": jax.random.key(1)}
+    _, state = net.apply(
+        initial(net), INPUTS, train=True, rngs=rngs, capture_intermediates=True, mutable=True
+    )
+    found: Any = state["intermediates"]
+    dropped = {name for name in found if name.startswith("dropout")}
+    assert dropped == DROPS[places]
+    for name in dropped:
+        assert 0.2 < np.mean(found[name]["__call__"][0] == 0) < 0.8
+
+
+def test_initial_weights_of_every_layer():
+    plain = initial(ConvNet(parse_blocks(SPEC), 3))["params"]
+    changed = initial(ConvNet(parse_blocks(SPEC), 3, init_scale=2.0, bias_init="fan_in_uniform"))[
+        "params"
+    ]
+    zeros = initial(ConvNet(parse_blocks(SPEC), 3, kernel_init=INITIALIZERS["zeros"]))["params"]
+    for name in ("conv_1", "conv_2", "dense_3", "output"):
+        np.testing.assert_allclose(changed[name]["kernel"], 2 * plain[name]["kernel"], rtol=1e-6)
+        assert changed[name]["bias"].any() and not plain[name]["bias"].any()
+        assert not zeros[name]["kernel"].any()
+
+
+def test_biases_of_unshared_layers():
+    def bias(**choices):
+        return initial(ConvNet(parse_blocks("6k3u"), 3, **choices))["params"]["conv_1"]["bias"]
+
+    assert bias().shape == (6,)
+    assert bias(bias_per_position=True).shape == (16, 16, 6)
+
+
+def test_sequences():
+    net, x = ConvNet(parse_blocks("25k5s2p1 25k3s2p1 25k3s2p1"), 10), jnp.zeros((2, 40, 1))
+    shapes = jax.eval_shape(functools.partial(initial, net), x)
+    assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) == 5_210
+    assert jax.eval_shape(functools.partial(scores, net), shapes, x).shape == (2, 10)
+
+
+def test_half_precision_in_the_layers_and_not_in_the_scores():
+    net = ConvNet(parse_blocks(SPEC), 3, norm="batch", dtype=jnp.bfloat16)
+    shapes = jax.eval_shape(functools.partial(initial, net))
+    assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype("float32")}
+    assert jax.eval_shape(functools.partial(scores, net), shapes).dtype == jnp.float32
