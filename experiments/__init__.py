@@ -20,6 +20,13 @@ def _mlp() -> "Experiment":
     return EXPERIMENT
 
 
+def _convnet() -> "Experiment":
+    from experiments.convnet import EXPERIMENT
+
+    return EXPERIMENT
+
+
 EXPERIMENTS = {
     "mlp": Entry("multilayer perceptrons, from the linear classifier up", _mlp),
+    "convnet": Entry("convolutional nets from a short spec, on images and sequences", _convnet),
 }

@@ -125,6 +125,7 @@ class ConvNet(nn.Module):
     Attributes:
         blocks: the layers (`parse_blocks`).
         classes: number of scores.
+        channel_axis: whether the last axis of the inputs holds channels; otherwise one is added.
         activation: after every convolution and dense layer.
         norm: normalisation before each activation; batch norm takes the place of the bias.
         dropout: rate (None: no dropout in the program).
@@ -138,6 +139,7 @@ class ConvNet(nn.Module):
 
     blocks: tuple[Block, ...]
     classes: int
+    channel_axis: bool = True
     activation: ActivationLike = ACTIVATIONS["relu"]
     norm: Norm = "none"
     dropout: float | None = None
@@ -169,9 +171,10 @@ class ConvNet(nn.Module):
 
         Args:
             inputs: images `[batch, height, width, channels]`, or sequences
-                `[batch, length, channels]`.
+                `[batch, length, channels]`; without channels if there is no `channel_axis`.
         """
-        hidden = inputs if self.dtype is None else inputs.astype(self.dtype)
+        hidden = inputs if self.channel_axis else inputs[..., None]
+        hidden = hidden if self.dtype is None else hidden.astype(self.dtype)
         weighted = 0
         for place, block in enumerate(self.blocks, start=1):
             weighted += block.kind in ("conv", "dense")

@@ -15,6 +15,7 @@ os.environ.setdefault("ABLAX_MANUAL_DIR", "")
 CHECKED = [
     "nets",
     "experiments.classification",
+    "experiments.convnet",
     "experiments.data",
     "experiments.mlp",
     "experiments.objectives",

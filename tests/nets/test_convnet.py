@@ -88,7 +88,7 @@ def test_windows_need_positions(spec):
 
 
 def test_scores_are_those_of_the_layers_one_after_another():
-    net = ConvNet(parse_blocks("6k3 max2 d5"), 3, ACTIVATIONS["tanh"])
+    net = ConvNet(parse_blocks("6k3 max2 d5"), 3, activation=ACTIVATIONS["tanh"])
     params = initial(net)["params"]
     kernel = np.asarray(params["conv_1"]["kernel"], np.float64)
     padded = np.pad(np.asarray(INPUTS, np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
@@ -100,7 +100,7 @@ def test_scores_are_those_of_the_layers_one_after_another():
 
 
 def test_activation_and_its_learned_values_reach_every_place():
-    net = ConvNet(parse_blocks(SPEC), 3, ACTIVATIONS["prelu"])
+    net = ConvNet(parse_blocks(SPEC), 3, activation=ACTIVATIONS["prelu"])
     params = initial(net)["params"]
     for name in ("activation_1", "activation_2", "activation_3"):
         changed = params | {name: jax.tree.map(lambda a: a + 1, params[name])}
@@ -110,7 +110,7 @@ def test_activation_and_its_learned_values_reach_every_place():
 
 @pytest.mark.parametrize("norm", ["batch", "layer", "group"])
 def test_normalisation_before_every_activation(norm):
-    net = ConvNet(parse_blocks(SPEC), 3, ACTIVATIONS["identity"], norm)
+    net = ConvNet(parse_blocks(SPEC), 3, activation=ACTIVATIONS["identity"], norm=norm)
     variables = initial(net)
     assert {"norm_1", "norm_2", "norm_3"} <= set(variables["params"])
     assert ("bias" in variables["params"]["conv_1"]) == (norm != "batch")
@@ -133,7 +133,9 @@ DROPS = {
 
 @pytest.mark.parametrize("places", DROPS)
 def test_dropout_at_every_place_asked_for(places):
-    net = ConvNet(parse_blocks(SPEC), 3, ACTIVATIONS["softplus"], dropout=0.5, dropout_at=places)
+    net = ConvNet(
+        parse_blocks(SPEC), 3, activation=ACTIVATIONS["softplus"], dropout=0.5, dropout_at=places
+    )
     rngs = {"dropout": jax.random.key(1)}
     _, state = net.apply(
         initial(net), INPUTS, train=True, rngs=rngs, capture_intermediates=True, mutable=True

@@ -1,0 +1,136 @@
+"""The experiment `convnet`: options reach the program, bad geometry is refused, and it runs."""
+
+import csv
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import EXPERIMENTS, convnet
+from experiments.data.dataset import Spec
+from experiments.engine.cli import main
+from experiments.engine.config import leaves, parse, replace, split
+from experiments.engine.errors import UsageError
+from experiments.engine.experiment import Data
+from experiments.engine.keys import Streams
+from experiments.engine.plan import estimate
+from experiments.engine.step import Replica, Trainer
+
+IMAGES = Spec((8, 8, 3), 3, train_rows=600)
+
+
+@pytest.fixture(scope="module")
+def images_file(tmp_path_factory) -> str:
+    """60 + 30 noisy images of 8x8 in colour, bright in one of three places."""
+    random, arrays = np.random.default_rng(0), {}
+    for name, rows in {"train": 60, "test": 30}.items():
+        y = random.integers(0, 3, rows)
+        x = random.integers(0, 100, (rows, 8, 8, 3), dtype=np.uint8)
+        for image, label in zip(x, y, strict=True):
+            image[2 * label : 2 * label + 3, 2:5] += 100
+        arrays |= {f"x_{name}": x, f"y_{name}": y}
+    path = tmp_path_factory.mktemp("images") / "images.npz"
+    np.savez(path, **arrays)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def pieces(images_file):
+    """The trainer, replica and data of one replica of a small net."""
+
+    def build(**changes: Any) -> tuple[Trainer, Replica, Data]:
+        small = {
+            "dataset": "file", "data_file": images_file, "batch_size": 18, "layers": "4k3 max2 d6",
+        }  # fmt: skip
+        config = replace(convnet.Config(), small | changes)
+        static, floats = split(config)
+        dataset = convnet.EXPERIMENT.load(config, None)
+        convnet.check(config, dataset.spec)
+        own = convnet.EXPERIMENT.prepare(config, dataset, Streams(0))
+        trainer = Trainer(convnet.EXPERIMENT, static, dataset.spec, 60)
+        traced = {name: jnp.float32(value) for name, value in floats.items()}
+        splits = {name: dict(arrays) for name, arrays in dataset.splits.items()}
+        data = Data(*jax.tree.map(jnp.asarray, (splits, own)))
+        return trainer, Replica(traced, jnp.int32(0)), data
+
+    return build
+
+
+def step_of(trainer: Trainer, replica: Replica, data: Data) -> str:
+    xs = jax.eval_shape(trainer.epoch_inputs, replica, data, jnp.int32(0))
+    state = jax.eval_shape(trainer.init, replica)
+    step = jax.make_jaxpr(trainer.first_step)(state, replica, data, xs)
+    return f"{jax.make_jaxpr(trainer.init)(replica)}{step}"
+
+
+STATIC = {
+    "layers": "4k3 max2", "activation": "tanh", "norm": "batch", "dropout": "0.1",
+    "init": "lecun_normal", "bias_init": "fan_in_uniform", "compute_dtype": "bfloat16",
+    "translate": "1", "flip": "alternating", "cutout": "2", "mixup": "0.5",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STATIC)
+def test_every_option_changes_the_program(pieces, name):
+    value = parse(leaves(convnet.Config)[name], STATIC[name])
+    assert step_of(*pieces(**{name: value})) != step_of(*pieces())
+
+
+def test_places_of_dropout_and_biases_change_the_program(pieces):
+    base = {"dropout": 0.1, "layers": "4k3u max2 d6"}
+    plain = step_of(*pieces(**base))
+    assert step_of(*pieces(**base, dropout_at="pool")) != plain
+    assert step_of(*pieces(**base, bias_per_position=True)) != plain
+
+
+def test_traced_fields_share_one_program(pieces):
+    assert step_of(*pieces(learning_rate=0.5, init_scale=2.0)) == step_of(*pieces())
+
+
+def test_replicas_with_convolutions_are_not_put_side_by_side(pieces):
+    trainer, replica, data = pieces()
+    assert estimate(trainer, replica, data).convolves
+    trainer, replica, data = pieces(layers="d6")
+    assert not estimate(trainer, replica, data).convolves
+
+
+REFUSED = {
+    "8k9v": "kernel 9 is larger than the padded input of 8",
+    "6k3s0": "stride 0",
+    "7k3g2": "3 channels do not divide into 2 groups",
+    "mean2": "'mean2' is no layer",
+    "d6 4k3": "'4k3' follows a layer whose output has no positions",
+}
+
+
+@pytest.mark.parametrize("layers", REFUSED)
+def test_geometry_that_cannot_work_is_refused_by_name(layers):
+    with pytest.raises(UsageError, match=f"--layers '{layers}': .*{REFUSED[layers]}"):
+        convnet.check(replace(convnet.Config(), {"layers": layers}), IMAGES)
+
+
+def test_one_net_for_sequences_and_one_for_images():
+    sequences = convnet.make_net(convnet.Config(), Spec((40,), 10))
+    images = convnet.make_net(convnet.Config(), Spec((28, 28), 10))
+    assert [block.kind for block in sequences.blocks] == ["conv"] * 3
+    assert images.blocks[-1].kind == "dense"
+    assert not sequences.channel_axis and not images.channel_axis
+    assert convnet.make_net(convnet.Config(), IMAGES).channel_axis
+
+
+def test_it_learns_through_run(images_file, tmp_path, capsys):
+    arguments = [
+        "run", "convnet", "--dataset", "file", "--data-file", images_file, "--batch-size", "18",
+        "--epochs", "40", "--learning-rate", "0.01", "--layers", "4k3 max2 d6", "--flip", "random",
+        "--out", str(tmp_path / "run"),
+    ]  # fmt: skip
+    assert main(EXPERIMENTS, arguments, prog="launch.py") == 0
+    assert "1 replica in 1 program, one trace" in capsys.readouterr().err
+    with (tmp_path / "run" / "results.csv").open(newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    assert row["status"] == "finished"
+    assert float(row["test_accuracy"]) > 0.9
+    assert main(EXPERIMENTS, ["reproduce", str(tmp_path / "run")], prog="launch.py") == 0
+    assert "identical" in capsys.readouterr().out
