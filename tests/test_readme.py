@@ -9,13 +9,14 @@ from experiments import EXPERIMENTS
 from experiments.engine.cli import main
 
 README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
-SMALL = {"--dataset": "digits", "--width": "8", "--epochs": "2", "--schedule": "constant"}
+SMALL = {"--dataset": "digits", "--epochs": "2", "--schedule": "constant"}
+NETS = {"convnet": {"--layers": "4k3 max2"}, "mlp": {"--width": "8"}}
 FOLDERS = ("runs/mlp-...", "DIR")
 
 
 def commands():
-    lines = [line.partition("#")[0].split() for line in README.splitlines()]
-    return [line[2:] for line in lines if line[:2] == ["python", "launch.py"]]
+    lines = [line.partition("#")[0] for line in README.splitlines()]
+    return [shlex.split(line)[2:] for line in lines if line.startswith("python launch.py ")]
 
 
 def smaller(words):
@@ -23,7 +24,8 @@ def smaller(words):
     flags = {word for word in words if word.startswith("--")}
     if words[0] not in ("run", "study") or "--dry-run" in flags:
         return words
-    added = {flag: value for flag, value in SMALL.items() if flag not in flags}
+    small = SMALL | NETS.get(words[1], NETS["mlp"])
+    added = {flag: value for flag, value in small.items() if flag not in flags}
     return [*words, *(word for pair in added.items() for word in pair)]
 
 
