@@ -37,7 +37,8 @@ class Optimizer:
         bias_rate: factor on the rate of all parameters but kernels, not on their decay.
         clip: largest global norm of the gradient.
         clip_value: largest absolute value of each number in the gradient, before clip.
-        schedule: constant; cosine or linear fall; triangle, a linear rise and fall; or step.
+        schedule: constant; cosine or linear fall; triangle, a linear rise (warmup) and fall; or
+            step.
         warmup: share of the training over which the rate rises linearly to its peak.
         start_factor: share of the peak that the rise begins with; none, it begins just above 0.
         end_factor: share of the peak that cosine, linear and triangle end with.

@@ -32,7 +32,8 @@ def muon(momentum: float, second_moment: float) -> optax.GradientTransformation:
 
     As the authors advise, Adam updates everything else: biases, scales, embeddings, the layer
     called "output", and a net's first convolution. A tree of parameters does not say which one is
-    first: any convolution that reads at most 4 channels, as of an image, is taken for it.
+    first: any convolution that reads at most 4 channels, as of an image, is taken for it. (One
+    without shared weights, [*positions, window in, out], never is, and is one matrix as well.)
 
     Args:
         momentum: of the matrices; may be a tracer, like `second_moment`.
