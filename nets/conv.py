@@ -5,7 +5,6 @@ refused while shapes are traced, before anything is compiled.
 """
 
 import functools
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Literal
@@ -17,7 +16,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from nets.convolution import convolve, view
+from nets.convolution import convolve, views
 from nets.geometry import Padding, Sizes, Window, windows
 from nets.initializers import INITIALIZERS, BiasInit, InitFunction, bias_initializer
 
@@ -28,8 +27,8 @@ class Conv(nn.Module):
     """Convolution (cross-correlation) with one kernel for all positions, or one for each.
 
     The parameter `kernel` is `[*window, channels / groups, features]`, or
-    `[*positions, window * channels, features]` where weights are not shared (LeCun 1989 calls such
-    layers locally connected).
+    `[*positions, window * channels, features]` where weights are not shared (a locally connected
+    layer).
 
     Attributes:
         features: filters.
@@ -115,17 +114,8 @@ def _for_each_position(
     return jax.vmap(lambda key: init(key, shape, dtype))(keys).reshape(whole)
 
 
-def _views(x: jax.Array, window: tuple[Window, ...], fill: float) -> list[jax.Array]:
-    """What each place of the windows sees, `[batch, *positions, channels]`, in their order."""
-    pads = [(0, 0, 0), *((*w.padding, 0) for w in window), (0, 0, 0)]
-    padded = jax.lax.pad(x, jnp.asarray(fill, x.dtype), pads)
-    positions = _positions(window, x.shape[1:-1])
-    places = itertools.product(*(range(w.size) for w in window))
-    return [view(padded, window, place, positions) for place in places]
-
-
 def _local(x: jax.Array, kernel: jax.Array, window: tuple[Window, ...]) -> jax.Array:
-    seen = jnp.concatenate(_views(x, window, 0.0), axis=-1)
+    seen = jnp.concatenate(views(x, window), axis=-1)
     axes = tuple(range(len(window)))
     dimensions = (((len(window) + 1,), (len(window),)), (tuple(a + 1 for a in axes), axes))
     return jnp.moveaxis(jax.lax.dot_general(seen, kernel, dimensions), len(window), 0)
@@ -171,8 +161,8 @@ class Pool(nn.Module):
         """Slides the windows over `x`."""
         window = self.windows(x.shape[1:-1])
         if self.kind == "max":
-            return functools.reduce(_larger, _views(x, window, -np.inf))
-        seen = functools.reduce(jnp.add, _views(x, window, 0.0))
+            return functools.reduce(_larger, views(x, window, -np.inf))
+        seen = functools.reduce(jnp.add, views(x, window))
         return seen / jnp.asarray(_inputs_seen(window, x.shape[1:-1]), x.dtype)
 
 

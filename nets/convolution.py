@@ -4,8 +4,8 @@ XLA runs the forward convolution of a CPU well, also inside a loop, but not the 
 JAX differentiates them (jax issue 12868). Here the gradient by the input is a convolution of the
 forward layout, and the gradient by the kernel is one matrix product per place of the window, over
 pieces of the batch that stay in the processor's cache. Both gradients of a 3x3 convolution of 128
-images (16x16 with 32 or 64 channels, 32x32 with 16) took 16 to 47 ms on 2 cores, 781 to 3,986 ms as
-JAX differentiates it inside a loop, and 22 to 85 ms outside. Elsewhere XLA's gradients are used.
+images (16x16 with 32 or 64 channels, 32x32 with 16) took 13 to 43 ms on 2 cores, 793 to 4,013 ms as
+JAX differentiates it inside a loop, and 21 to 86 ms outside. Elsewhere XLA's gradients are used.
 """
 
 import functools
@@ -93,12 +93,14 @@ _convolve.defvjp(_convolve_forward, _convolve_backward)
 def xla_gradients(
     windows: tuple[Window, ...], groups: int, x: jax.Array, kernel: jax.Array, g: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
+    """Gradients by input and kernel as JAX differentiates the convolution."""
     return jax.vjp(lambda x, kernel: _forward(x, kernel, windows, groups), x, kernel)[1](g)
 
 
 def cpu_gradients(
     windows: tuple[Window, ...], groups: int, x: jax.Array, kernel: jax.Array, g: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
+    """The same gradients in the forms that are fast on a CPU."""
     by_input = input_gradient(g, kernel, windows, groups, x.shape[1:-1])
     return by_input, kernel_gradient(x, g, windows, groups)
 
@@ -154,7 +156,7 @@ def kernel_gradient(
         shape = jax.eval_shape(product, x, g)
         total = jax.lax.fori_loop(0, batch // piece, add, jnp.zeros(shape.shape, shape.dtype))
     total = total.reshape(g.shape[-1], *(w.size for w in windows), x.shape[-1] // groups)
-    return jnp.moveaxis(total, 0, -1)
+    return jnp.moveaxis(total, 0, -1).astype(g.dtype)
 
 
 def piece_size(batch: int, example_bytes: int) -> int:
@@ -166,36 +168,40 @@ def piece_size(batch: int, example_bytes: int) -> int:
 def _window_products(
     x: jax.Array, g: jax.Array, *, windows: tuple[Window, ...], groups: int
 ) -> jax.Array:
-    """[groups, outputs / groups, window * inputs / groups] of one piece of the batch."""
+    """[groups, outputs / groups, window * inputs / groups] of a piece, float32 or wider."""
     inputs, outputs = x.shape[-1] // groups, g.shape[-1] // groups
-    room = [_room(w, n) for w, n in zip(windows, x.shape[1:-1], strict=True)]
-    padded = jnp.pad(x, [(0, 0), *room, (0, 0)])
-    rows = [
-        view(padded, windows, offsets, g.shape[1:-1]).reshape(-1, groups, inputs)
-        for offsets in itertools.product(*(range(w.size) for w in windows))
-    ]
+    rows = [each.reshape(-1, groups, inputs) for each in views(x, windows)]
     if inputs < FEW_INPUTS:
         rows = [jnp.concatenate(rows, axis=-1)]
     # A transposed operand slows a product down: the gradient is turned once, before all of them.
     turned = jax.lax.optimization_barrier(jnp.moveaxis(g.reshape(-1, groups, outputs), 0, -1))
+    wide = jnp.promote_types(g.dtype, jnp.float32)
     if groups == 1:
-        return jnp.concatenate([turned[0] @ each[:, 0] for each in rows], axis=-1)[None]
-    return jnp.concatenate([jnp.einsum("gol,lgi->goi", turned, each) for each in rows], axis=-1)
+        products = [jnp.matmul(turned[0], each[:, 0], preferred_element_type=wide) for each in rows]
+        return jnp.concatenate(products, axis=-1)[None]
+    product = functools.partial(jnp.einsum, "gol,lgi->goi", preferred_element_type=wide)
+    return jnp.concatenate([product(turned, each) for each in rows], axis=-1)
 
 
-def _room(window: Window, size: int) -> tuple[int, int]:
-    """Places before and after an axis that its windows touch."""
-    before = window.padding[0]
-    last = (window.output_size(size) - 1) * window.stride + window.reach
-    return before, max(0, last - size - before)
+def views(
+    x: Float[Array, "batch *space channels"], windows: Sequence[Window], fill: float = 0.0
+) -> list[Float[Array, "batch *positions channels"]]:
+    """What each place of the windows sees at all their positions, place by place.
 
-
-def view(
-    padded: jax.Array, windows: Sequence[Window], offsets: Sequence[int], positions: Sequence[int]
-) -> jax.Array:
-    """What the places `offsets` of all windows see: [batch, *positions, channels]."""
-    slices = [
-        slice(k * w.dilation, k * w.dilation + (n - 1) * w.stride + 1, w.stride)
-        for w, k, n in zip(windows, offsets, positions, strict=True)
-    ]
-    return padded[(slice(None), *slices)]
+    Args:
+        x: channels last.
+        windows: one per spatial axis.
+        fill: what the padding holds.
+    """
+    pads = [(0, 0, 0), *((*w.padding, 0) for w in windows), (0, 0, 0)]
+    padded = jax.lax.pad(x, jnp.asarray(fill, x.dtype), pads)
+    last = [(w.output_size(n) - 1) * w.stride for w, n in zip(windows, x.shape[1:-1], strict=True)]
+    found = []
+    for place in itertools.product(*(range(w.size) for w in windows)):
+        starts = [k * w.dilation for k, w in zip(place, windows, strict=True)]
+        slices = [
+            slice(start, start + end + 1, w.stride)
+            for start, end, w in zip(starts, last, windows, strict=True)
+        ]
+        found.append(padded[(slice(None), *slices)])
+    return found

@@ -138,6 +138,15 @@ def test_the_gradients_away_from_a_cpu_are_the_same():
         np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-4)
 
 
+def test_half_precision_adds_up_in_single(monkeypatch):
+    """1,000 pieces of ones: in bfloat16, a sum would stop growing at 256."""
+    window = windows((4,), 1, 1, "valid")
+    x, kernel = jnp.ones((1000, 4, 1), jnp.bfloat16), jnp.ones((1, 1, 1), jnp.bfloat16)
+    monkeypatch.setattr(convolution, "CACHE_BYTES", 1)
+    _, backward = jax.vjp(lambda kernel: convolve(x, kernel, window, 1), kernel)
+    np.testing.assert_array_equal(backward(x)[0], jnp.full((1, 1, 1), 4000, jnp.bfloat16))
+
+
 def test_half_precision_stays_half():
     x, kernel, g, window, groups = made("plain")
     x, kernel, g = (jnp.asarray(a, jnp.bfloat16) for a in (x, kernel, g))
