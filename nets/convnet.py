@@ -44,7 +44,8 @@ NETS: MappingProxyType[str, str] = MappingProxyType(
 )
 """Specs of published nets. LeNet-5 (LeCun et al. 1998) as it is usually built, with all maps
 connected and a padded first layer for 28x28; AlexNet (Krizhevsky et al. 2012) for 224x224 with its
-two groups, and in one tower (Krizhevsky 2014, arXiv 1404.5997); VGG (Simonyan & Zisserman 2015,
+two groups, and in one tower (Krizhevsky 2014, arXiv 1404.5997); alexnet_cifar, the same layers with
+smaller windows and fewer dense units for 32x32; VGG (Simonyan & Zisserman 2015,
 arXiv 1409.1556, configurations A, B, D, E)."""
 
 
@@ -78,8 +79,10 @@ def parse_block(text: str) -> Block:
     normalisation, `d` a dense layer.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: it is none of these, or has no features.
     """
+    if re.match(r"d?0+(k|$)", text):
+        raise ValueError(f"{text!r}: a layer has at least one feature")
     if text in ("global", "lrn"):
         return Block(text)
     if found := re.fullmatch(r"d(\d+)", text):
@@ -130,7 +133,7 @@ class ConvNet(nn.Module):
         norm: normalisation before each activation; batch norm takes the place of the bias.
         dropout: rate (None: no dropout in the program).
         dropout_at: after which layers: every convolution and dense layer, those of one kind, or
-            after pooling.
+            after pooling (`max` and `avg`).
         bias_per_position: unshared convolutions have a bias for each position, not each filter.
         kernel_init, init_scale, bias_init: of every layer.
         norm_momentum: share of the old value that running batch statistics keep at each step.

@@ -81,6 +81,12 @@ def test_words_that_are_no_layer(word):
         parse_blocks(f"8k3 {word}")
 
 
+@pytest.mark.parametrize("word", ["0k3", "d0"])
+def test_layers_without_features_are_refused(word):
+    with pytest.raises(ValueError, match=f"'{word}': a layer has at least one feature"):
+        parse_blocks(word)
+
+
 @pytest.mark.parametrize("spec", ["d10 8k3", "global max2"])
 def test_windows_need_positions(spec):
     with pytest.raises(ValueError, match="follows a layer whose output has no positions"):
