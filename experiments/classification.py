@@ -18,7 +18,7 @@ from experiments.data import preprocess, split
 from experiments.data.augment import alternating_flips, augment, check_augmentation, mix_up
 from experiments.data.dataset import Dataset, Spec
 from experiments.engine.errors import UsageError
-from experiments.engine.experiment import Data, Tree
+from experiments.engine.experiment import Data, Experiment, Tree
 from experiments.engine.keys import Streams, permutation
 from experiments.engine.statistics import Metric
 from experiments.objectives import check_objective, example_loss, penalty
@@ -243,3 +243,21 @@ def linear_templates(config: Any, params: Tree, spec: Spec) -> dict[str, np.ndar
     shape = spec.shape if len(spec.shape) > 1 else (1, *spec.shape)
     columns = np.asarray(found[0]).T
     return {f"template_{k}": column.reshape(shape) for k, column in enumerate(columns)}
+
+
+classifier = functools.partial(
+    Experiment,
+    metrics=metrics,
+    load=load,
+    prepare=prepare,
+    sample_input=sample_input,
+    make_optimizer=optimizer,
+    epoch_inputs=epoch_inputs,
+    make_batch=make_batch,
+    loss_fn=loss_fn,
+    evaluate=evaluate,
+    selection=lambda config: config.selection,
+    measure=measure,
+)
+"""Makes an `Experiment` of the pieces above and of its own: name, summary, config, check, make_net.
+What is given takes the place of a piece."""

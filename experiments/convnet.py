@@ -11,13 +11,12 @@ from experiments.data.augment import Augmentation
 from experiments.data.dataset import Spec
 from experiments.data.split import Data
 from experiments.engine.errors import UsageError
-from experiments.engine.experiment import Experiment
 from experiments.engine.selection import Selection, check_selection
 from experiments.engine.values import Choices
 from experiments.objectives import Objective
 from experiments.optimizers import Optimizer
 from nets.activations import ACTIVATIONS, Activation, as_activation
-from nets.convnet import ConvNet, parse_blocks
+from nets.convnet import Block, ConvNet, parse_blocks
 from nets.initializers import INITIALIZERS, Initializer
 
 SEQUENCES = "25k5s2p1 25k3s2p1 25k3s2p1"
@@ -76,10 +75,18 @@ def check(config: Any, spec: Spec) -> None:
     if not 0 <= config.init_scale < float("inf"):
         raise UsageError(f"--init-scale {config.init_scale}: must not be negative")
     try:
+        blocks = _blocks(config, spec)
         net, sample = make_net(config, spec), classification.sample_input(config, spec)
         jax.eval_shape(lambda key: net.init(key, sample, train=False), jax.random.key(0))
     except ValueError as error:
         raise UsageError(f"--layers {config.layers!r}: {error}") from None
+    if config.objective.max_norm is not None and not all(block.shared for block in blocks):
+        raise UsageError("--max-norm: not with layers without weight sharing (u)")
+
+
+def _blocks(config: Any, spec: Spec) -> tuple[Block, ...]:
+    automatic = SEQUENCES if len(spec.shape) == 1 else IMAGES
+    return parse_blocks(automatic if config.layers == "auto" else config.layers)
 
 
 def make_net(config: Any, spec: Spec) -> ConvNet:
@@ -88,9 +95,8 @@ def make_net(config: Any, spec: Spec) -> ConvNet:
     Raises:
         ValueError: a word of `layers` is no layer.
     """
-    automatic = SEQUENCES if len(spec.shape) == 1 else IMAGES
     return ConvNet(
-        blocks=parse_blocks(automatic if config.layers == "auto" else config.layers),
+        blocks=_blocks(config, spec),
         classes=spec.classes,
         channel_axis=len(spec.shape) > 2,
         activation=config.activation,
@@ -105,21 +111,12 @@ def make_net(config: Any, spec: Spec) -> ConvNet:
     )
 
 
-EXPERIMENT = Experiment(
+EXPERIMENT = classification.classifier(
     name="convnet",
     summary="convolutional nets from a short spec, on images and sequences",
     config=Config(),
-    metrics=classification.metrics,
-    load=classification.load,
     check=check,
-    prepare=classification.prepare,
     make_net=make_net,
-    sample_input=classification.sample_input,
-    make_optimizer=classification.optimizer,
     epoch_inputs=classification.augmented_epoch_inputs,
     make_batch=classification.augmented_batch,
-    loss_fn=classification.loss_fn,
-    evaluate=classification.evaluate,
-    selection=lambda config: config.selection,
-    measure=classification.measure,
 )

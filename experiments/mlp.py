@@ -9,7 +9,6 @@ from experiments import classification
 from experiments.data.dataset import Spec
 from experiments.data.split import Data
 from experiments.engine.errors import UsageError
-from experiments.engine.experiment import Experiment
 from experiments.engine.selection import Selection, check_selection
 from experiments.engine.values import Choices, spell
 from experiments.objectives import Objective
@@ -100,22 +99,11 @@ def make_net(config: Any, spec: Spec) -> MLP:
     )
 
 
-EXPERIMENT = Experiment(
+EXPERIMENT = classification.classifier(
     name="mlp",
     summary="multilayer perceptrons, from the linear classifier up",
     config=Config(),
-    metrics=classification.metrics,
-    load=classification.load,
     check=check,
-    prepare=classification.prepare,
     make_net=make_net,
-    sample_input=classification.sample_input,
-    make_optimizer=classification.optimizer,
-    epoch_inputs=classification.epoch_inputs,
-    make_batch=classification.make_batch,
-    loss_fn=classification.loss_fn,
-    evaluate=classification.evaluate,
-    selection=lambda config: config.selection,
-    measure=classification.measure,
     pictures=classification.linear_templates,
 )

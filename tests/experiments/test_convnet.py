@@ -111,6 +111,13 @@ def test_geometry_that_cannot_work_is_refused_by_name(layers):
         convnet.check(replace(convnet.Config(), {"layers": layers}), IMAGES)
 
 
+def test_max_norm_is_refused_where_a_unit_has_weights_of_its_own_at_each_position():
+    config = replace(convnet.Config(), {"layers": "4k3u", "max_norm": 1.0})
+    with pytest.raises(UsageError, match="--max-norm: not with layers without weight sharing"):
+        convnet.check(config, IMAGES)
+    convnet.check(replace(config, {"layers": "4k3"}), IMAGES)
+
+
 def test_one_net_for_sequences_and_one_for_images():
     sequences = convnet.make_net(convnet.Config(), Spec((40,), 10))
     images = convnet.make_net(convnet.Config(), Spec((28, 28), 10))
