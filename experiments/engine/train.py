@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -164,10 +164,17 @@ def train_group(
     if scores is None:  # no epoch was left to train
         state, (scores, *_) = program.validate(state, *lanes)
     count = functools.partial(_line_count, work.evaluate_every, epochs, program)
+    return _conclude(program, group, state, scores, count)
+
+
+def _conclude(
+    program: Program, group: Group, state: Tree, scores: Tree, count: Callable[[int], int]
+) -> tuple[Tree, list[dict[str, Any]]]:
+    """What `train_group` returns, of the last state and its validation scores."""
     if group.jobs[0].phase == "tune":
         scores = state.best.scores if isinstance(state.best, Best) else scores
         return None, final_lines(group.jobs, state, {"validation": scores}, None, None, count)
-    kept, (scores, correct) = program.finish(state, *lanes)
+    kept, (scores, correct) = program.finish(state, group.replica, group.data)
     kept = jax.device_get(kept)
     return kept, final_lines(group.jobs, state, scores, correct, kept, count)
 
