@@ -213,3 +213,6 @@ def test_the_defaults_and_a_recipe_can_train():
         start_factor=0.2, end_factor=0.07, lookahead=5,
     )  # fmt: skip
     check_optimizer(airbench94, 100)
+    params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    updates, _ = (made := make_optimizer(airbench94, 20)).update(params, made.init(params), params)
+    assert all(jnp.isfinite(step).all() and step.any() for step in jax.tree.leaves(updates))
