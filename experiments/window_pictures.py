@@ -103,8 +103,8 @@ def filter_pixels(kernel: np.ndarray) -> Pixels:
     limit = drawing.largest(drawn)
     channels = min(drawn.shape[-1], MOST_CHANNELS)
     if drawn.ndim == 4 and drawn.shape[-1] == 3:
-        tiles, columns = [drawing.around_grey(each, limit) for each in drawn], None
-        return drawing.sheet(_at_least(tiles, TILE), columns)
+        tiles = [drawing.around_grey(each, limit) for each in drawn]
+        return drawing.sheet(_at_least(tiles, TILE))
     apart = [each[..., channel] for each in drawn for channel in range(channels)]
     columns = channels if channels > 1 else None
     if drawn.ndim == 3:

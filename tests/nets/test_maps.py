@@ -1,10 +1,7 @@
 """Filters and feature maps of nets, against the layers' own arithmetic in NumPy."""
 
-import functools
-
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -26,8 +23,18 @@ def convolved(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return np.sum(seen, axis=0)
 
 
-def initialised(net, inputs):
-    return jax.jit(functools.partial(net.init, train=False))(jax.random.key(0), inputs)
+def variables_of(net, inputs, **options):
+    """Parameters and positive statistics of a net, drawn by NumPy so that nothing is compiled."""
+    shapes = jax.eval_shape(lambda x: net.init(jax.random.key(0), x, **options), inputs)
+
+    def drawn(path, leaf):
+        statistic = path[0].key == "batch_stats"
+        values = (
+            RNG.uniform(0.5, 1.5, leaf.shape) if statistic else 0.2 * RNG.normal(size=leaf.shape)
+        )
+        return values.astype(np.float32)
+
+    return jax.tree_util.tree_map_with_path(drawn, shapes)
 
 
 def test_maps_of_a_net_are_those_of_numpy():
@@ -35,13 +42,8 @@ def test_maps_of_a_net_are_those_of_numpy():
     net = ConvNet(
         parse_blocks("4k3 max2 3k3 d5"), 3, False, ACTIVATIONS["maxout"], "batch", dropout=0.5
     )
-    image = jnp.asarray(RNG.normal(size=(1, 6, 8)), jnp.float32)
-    variables = initialised(net, image)
-    scattered = jax.tree.map(
-        lambda leaf: jnp.asarray(RNG.uniform(0.5, 1.5, leaf.shape), leaf.dtype),
-        {"batch_stats": variables["batch_stats"]},
-    )
-    variables = {**variables, **scattered}
+    image = RNG.normal(size=(1, 6, 8)).astype(np.float32)
+    variables = variables_of(net, image, train=False)
     paths = [("conv_1",), ("pool_2",), ("conv_2",)]
     found = feature_maps(net, variables, image, paths)
 
@@ -80,8 +82,8 @@ class Residual(nn.Module):
 
 
 def test_maps_are_followed_through_functions_and_sums():
-    net, image = Residual(), jnp.asarray(RNG.normal(size=(1, 5, 6, 2)), jnp.float32)
-    variables = initialised(net, image)
+    net, image = Residual(), RNG.normal(size=(1, 5, 6, 2)).astype(np.float32)
+    variables = variables_of(net, image, train=False)
     names = ["stem", "block/conv_1", "block/conv_2", "left", "right"]
     paths = [tuple(name.split("/")) for name in names]
     found = dict(zip(names, feature_maps(net, variables, image, paths).values(), strict=True))
@@ -91,7 +93,8 @@ def test_maps_are_followed_through_functions_and_sums():
 
     params = variables["params"]
     stem = np.maximum(conv(params["stem"], np.asarray(image)[0]), 0)
-    aside = stem @ np.asarray(params["block"]["shortcut"]["kernel"])[0, 0]
+    shortcut = params["block"]["shortcut"]
+    aside = stem @ shortcut["kernel"][0, 0] + shortcut["bias"]
     first = np.maximum(conv(params["block"]["conv_1"], stem), 0)
     second = np.maximum(conv(params["block"]["conv_2"], first) + aside, 0)
     branches = [conv(params[name], second) for name in ("left", "right")]
@@ -109,14 +112,14 @@ def test_maps_are_followed_through_functions_and_sums():
     ],
 )
 def test_the_central_kernel_gives_the_central_output(module, inputs):
-    x = jnp.asarray(RNG.normal(size=(1, *inputs)), jnp.float32)
-    variables = module.init(jax.random.key(0), x)
+    x = RNG.normal(size=(1, *inputs)).astype(np.float32)
+    variables = variables_of(module, x)
     (layer,) = layers(module, variables, x)
     kernel = central_kernel(layer, variables["params"])
     assert kernel is not None
     *window, channels, _ = kernel.shape
     assert channels == inputs[-1]
-    output = np.asarray(module.apply(variables, x))[0]
+    output = np.asarray(jax.jit(module.apply)(variables, x))[0]
     centre = tuple(size // 2 for size in output.shape[:-1])
     seen = tuple(slice(c, c + size) for c, size in zip(centre, window, strict=True))
     expected = np.tensordot(np.asarray(x)[0][seen], kernel, kernel.ndim - 1)
@@ -124,11 +127,11 @@ def test_the_central_kernel_gives_the_central_output(module, inputs):
 
 
 def test_what_has_no_kernel_in_a_known_order_has_none():
-    x = jnp.ones((1, 6, 6, 2))
+    x = np.ones((1, 6, 6, 2), np.float32)
     (pool,) = layers(Pool("max", 2), {}, x)
     assert central_kernel(pool, {}) is None
     conv = Conv(2, 3)
-    variables = conv.init(jax.random.key(0), x)
+    variables = variables_of(conv, x)
     (layer,) = layers(conv, variables, x)
     strange = {"kernel": np.ones((2, 2, 3, 3))}
     assert central_kernel(layer, strange) is None
