@@ -65,7 +65,8 @@ def feature_maps(
 
     A layer's map is followed through the modules that keep its positions, up to the next layer
     with windows or a kernel; of functions between modules, the result is seen where a module takes
-    or returns it. Shortcuts are not followed, parallel branches end at their own output.
+    or returns it, so one that pools or flattens hides those before it. Shortcuts are not followed,
+    parallel branches end at their own output.
 
     Args:
         net: called as `net(inputs)`, with `train=False` if it knows that option.
