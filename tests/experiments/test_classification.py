@@ -218,21 +218,6 @@ def test_chance_is_one_in_as_many_as_there_are_classes():
     assert (loss.name, loss.chance, loss.higher_is_better) == ("loss", None, False)
 
 
-def test_templates_are_those_of_a_linear_classifier():
-    kernel = np.arange(24.0, dtype=np.float32).reshape(6, 4)
-    params = {"output": {"kernel": kernel, "bias": np.zeros(4)}}
-    images = classification.linear_templates(None, params, Spec((2, 3), 4))
-    assert set(images) == {f"template_{k}" for k in range(4)}
-    np.testing.assert_array_equal(images["template_1"], kernel[:, 1].reshape(2, 3))
-    line = classification.linear_templates(None, params, Spec((6,), 4))
-    assert line["template_0"].shape == (1, 6)
-    colours = classification.linear_templates(None, params, Spec((1, 2, 3), 4))
-    np.testing.assert_array_equal(colours["template_3"], kernel[:, 3].reshape(1, 2, 3))
-    assert classification.linear_templates(None, params, Spec((1, 2, 3, 1), 4)) == {}
-    deeper = {**params, "layer_1": {"kernel": np.ones((6, 6))}}
-    assert classification.linear_templates(None, deeper, Spec((2, 3), 4)) == {}
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
