@@ -1,6 +1,7 @@
 """Convolutional nets on images and sequences: from one filter to AlexNet and VGG."""
 
 import dataclasses
+import functools
 from typing import Annotated, Any, Literal
 
 import jax
@@ -10,14 +11,17 @@ from experiments import classification
 from experiments.data.augment import Augmentation
 from experiments.data.dataset import Spec
 from experiments.data.split import Data
+from experiments.engine.config import split
 from experiments.engine.errors import UsageError
 from experiments.engine.selection import Selection, check_selection
 from experiments.engine.values import Choices
 from experiments.objectives import Objective
 from experiments.optimizers import Optimizer
 from nets.activations import ACTIVATIONS, Activation, as_activation
-from nets.convnet import Block, ConvNet, parse_blocks
+from nets.convnet import ConvNet
 from nets.initializers import INITIALIZERS, Initializer
+from nets.normalization import Norm
+from nets.specs import Block, parse_blocks
 
 SEQUENCES = "25k5s2p1 25k3s2p1 25k3s2p1"
 IMAGES = "32k3 32k3 max2 64k3 64k3 max2 d128"
@@ -34,10 +38,10 @@ class Config:
         objective: the loss and the penalties.
         selection: which parameters are evaluated.
         layers: "32k3 32k3 max2 d128", or lenet5, alexnet, alexnet_one_tower, alexnet_cifar, vgg11,
-            vgg13, vgg16, vgg19; auto: three convolutions for sequences, four and a dense layer for
-            images.
+            vgg13, vgg16, vgg19, or one of these four with batch norm, vgg11_bn; auto: three
+            convolutions for sequences, four and a dense layer for images.
         activation: after every convolution and dense layer, `relu` or `leaky_relu:0.2`.
-        norm: normalisation before each activation.
+        norm: normalisation before each activation; local_response after it, of convolutions alone.
         dropout: rate.
         dropout_at: after which layers: every convolution and dense layer, or those of one kind.
         bias_per_position: convolutions without weight sharing have a bias for each position.
@@ -54,7 +58,7 @@ class Config:
     selection: Selection = Selection()
     layers: str = "auto"
     activation: Annotated[Activation, Choices(ACTIVATIONS, as_activation)] = ACTIVATIONS["relu"]
-    norm: Literal["none", "batch", "layer", "group"] = "none"
+    norm: Norm = "none"
     dropout: float | None = None
     dropout_at: Literal["every", "conv", "pool", "dense"] = "every"
     bias_per_position: bool = False
@@ -76,12 +80,18 @@ def check(config: Any, spec: Spec) -> None:
         raise UsageError(f"--init-scale {config.init_scale}: must not be negative")
     try:
         blocks = _blocks(config, spec)
-        net, sample = make_net(config, spec), classification.sample_input(config, spec)
-        jax.eval_shape(lambda key: net.init(key, sample, train=False), jax.random.key(0))
+        _trace(split(config)[0], spec)
     except ValueError as error:
         raise UsageError(f"--layers {config.layers!r}: {error}") from None
     if config.objective.max_norm is not None and not all(block.shared for block in blocks):
         raise UsageError("--max-norm: not with layers without weight sharing (u)")
+
+
+@functools.lru_cache(maxsize=128)
+def _trace(static: Any, spec: Spec) -> None:
+    """Traces the net, once for all cells of a program. Raises `ValueError` where it cannot be."""
+    net, sample = make_net(static, spec), classification.sample_input(static, spec)
+    jax.eval_shape(lambda key: net.init(key, sample, train=False), jax.random.key(0))
 
 
 def _blocks(config: Any, spec: Spec) -> tuple[Block, ...]:

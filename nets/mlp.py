@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from nets.activations import ACTIVATIONS, ActivationLike, Nonlinearity, fan_out
 from nets.initializers import INITIALIZERS, BiasInit, InitFunction, bias_initializer, scaled
-from nets.normalization import Norm, normalise
+from nets.normalization import UnitNorm, normalise
 from nets.regularizers import Dropout, GaussianNoise
 
 
@@ -40,7 +40,7 @@ class MLP(nn.Module):
     widths: tuple[int, ...]
     classes: int
     activation: ActivationLike | tuple[ActivationLike, ...] = ACTIVATIONS["relu"]
-    norm: Norm = "none"
+    norm: UnitNorm = "none"
     dropout: float | None = None
     input_dropout: float | None = None
     input_noise: float | None = None

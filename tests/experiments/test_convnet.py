@@ -66,7 +66,7 @@ def step_of(trainer: Trainer, replica: Replica, data: Data) -> str:
 
 
 STATIC = {
-    "layers": "4k3 max2", "activation": "tanh", "norm": "batch", "dropout": "0.1",
+    "layers": "4k3 max2", "activation": "tanh", "norm": "local_response", "dropout": "0.1",
     "init": "lecun_normal", "bias_init": "fan_in_uniform", "compute_dtype": "bfloat16",
     "translate": "1", "flip": "alternating", "cutout": "2", "mixup": "0.5",
 }  # fmt: skip
