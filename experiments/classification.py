@@ -211,8 +211,9 @@ def measure(
 ) -> dict[str, jax.Array]:
     """What the final net is like beside its scores.
 
-    `weight_...`: how concentrated the weights are. `curvature`: how far the net is from affine,
-    |f((a+b)/2) - (f(a)+f(b))/2| / |f(a) - f(b)| over pairs of test examples; 0 for an affine map.
+    `parameters`: how many. `weight_...`: how concentrated the weights are. `curvature`: how far
+    the net is from affine, |f((a+b)/2) - (f(a)+f(b))/2| / |f(a) - f(b)| over pairs of test
+    examples; 0 for an affine map.
     """
     del config
     x = preprocess.apply(data.own["stats"], data.splits["test"]["x"][:200])
@@ -225,7 +226,8 @@ def measure(
     bend = jnp.linalg.norm(f((a + b) / 2) - (fa + fb) / 2)
     curvature = bend / jnp.maximum(jnp.linalg.norm(fa - fb), 1e-30)
     concentrated = {f"weight_{name}": value for name, value in concentration(params).items()}
-    return {"curvature": curvature, **concentrated}
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    return {"parameters": jnp.int32(count), "curvature": curvature, **concentrated}
 
 
 classifier = functools.partial(

@@ -191,6 +191,8 @@ def test_measures_against_numpy(pieces):
     state = first_state(made)
     found = measure(made.trainer, state, made.replica, made.data)
     measured = {name: float(value) for name, value in found.items()}
+    leaves = [leaf for layer in state.params.values() for leaf in layer.values()]
+    assert measured["parameters"] == sum(leaf.size for leaf in leaves)
     weights = np.concatenate([np.ravel(layer["kernel"]) for layer in state.params.values()])
     weights, n = np.abs(weights.astype(np.float64)), weights.size
     hoyer = (n**0.5 - weights.sum() / np.sqrt((weights**2).sum())) / (n**0.5 - 1)

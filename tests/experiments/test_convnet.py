@@ -26,7 +26,7 @@ def pieces(image_pieces):
 
 
 STATIC = {
-    "layers": "4k3 max2", "activation": "tanh", "norm": "batch", "dropout": "0.1",
+    "layers": "4k3 max2", "activation": "tanh", "norm": "local_response", "dropout": "0.1",
     "init": "lecun_normal", "bias_init": "fan_in_uniform", "compute_dtype": "bfloat16",
     "translate": "1", "flip": "alternating", "cutout": "2", "mixup": "0.5",
 }  # fmt: skip

@@ -17,9 +17,10 @@ from experiments.window_pictures import (
     map_picture,
     window_pictures,
 )
-from nets.convnet import ConvNet, parse_blocks
+from nets.convnet import ConvNet
 from nets.geometry import receptive_field
 from nets.layers import layers
+from nets.specs import parse_blocks
 
 RNG = np.random.default_rng(0)
 EDGE = drawing.GAP

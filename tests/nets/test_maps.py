@@ -7,9 +7,10 @@ import pytest
 
 from nets.activations import ACTIVATIONS
 from nets.conv import Conv, Pool
-from nets.convnet import ConvNet, parse_blocks
+from nets.convnet import ConvNet
 from nets.layers import layers
 from nets.maps import central_kernel, feature_maps
+from nets.specs import parse_blocks
 
 RNG = np.random.default_rng(0)
 
