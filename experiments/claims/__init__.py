@@ -7,5 +7,6 @@ number was checked: *read* in the publication or its repository, *transcribed* b
 
 from experiments.claims.convolutions import CONVOLUTIONS
 from experiments.claims.perceptrons import PERCEPTRONS
+from experiments.claims.residual import RESIDUAL
 
-CLAIMS = {**PERCEPTRONS, **CONVOLUTIONS}
+CLAIMS = {**PERCEPTRONS, **CONVOLUTIONS, **RESIDUAL}

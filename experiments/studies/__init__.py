@@ -7,7 +7,8 @@
 from experiments.studies.convolutions import CONVOLUTIONS
 from experiments.studies.declared import Declared
 from experiments.studies.perceptrons import PERCEPTRONS
+from experiments.studies.residual import RESIDUAL
 
 __all__ = ["STUDIES", "Declared"]
 
-STUDIES = {**PERCEPTRONS, **CONVOLUTIONS}
+STUDIES = {**PERCEPTRONS, **CONVOLUTIONS, **RESIDUAL}
