@@ -38,9 +38,19 @@ def _memory() -> "Experiment":
     return EXPERIMENT
 
 
+def _sequence_classifier() -> "Experiment":
+    from experiments.sequence_classifier import EXPERIMENT
+
+    return EXPERIMENT
+
+
 EXPERIMENTS = {
     "mlp": Entry("multilayer perceptrons, from the linear classifier up", _mlp),
     "convnet": Entry("convolutional nets from a short spec, on images and sequences", _convnet),
     "resnet": Entry("residual nets of any depth, and plain ones without shortcuts", _resnet),
     "memory": Entry("what recurrent nets remember: the adding and the copy task", _memory),
+    "sequence_classifier": Entry(
+        "recurrent nets that classify sequences, or images row by row or pixel by pixel",
+        _sequence_classifier,
+    ),
 }

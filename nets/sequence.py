@@ -1,5 +1,6 @@
 """Nets that read sequences: a stack of recurrent layers and a linear layer over what it gives."""
 
+import math
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -25,25 +26,29 @@ class SequenceNet(Classifier):
         reading: what the linear layer sees: the state after the last element (of both directions,
             where there are two), the mean of all states, all states side by side, or the state at
             each element, for outputs at each.
+        time_axes: how many of the inputs' axes after the batch count the elements of a sequence;
+            the rest are the numbers of an element. 2 reads images pixel by pixel.
         kernel_init, bias_init: of the linear layer.
     """
 
     stack: RecurrentStack
     outputs: int
     reading: Reading = "last"
+    time_axes: int = 1
     kernel_init: InitFunction = INITIALIZERS["glorot_uniform"]
     bias_init: BiasInit = "zeros"
 
     @nn.compact
     def features_and_scores(
-        self, inputs: Float[Array, "batch time *features"], *, train: bool
+        self, inputs: Float[Array, "batch *elements"], *, train: bool
     ) -> tuple[Float[Array, "batch *width"], Float[Array, "batch *outputs"]]:
         """What the linear layer sees, and what it gives.
 
         Args:
-            inputs: [batch, time, features], or [batch, time] of numbers.
+            inputs: [batch, time, features], or [batch, time] of numbers; images, by rows.
         """
-        sequences = inputs.reshape(*inputs.shape[:2], -1)
+        length = math.prod(inputs.shape[1 : 1 + self.time_axes])
+        sequences = inputs.reshape(len(inputs), length, -1)
         states, carries = self.stack(sequences, train=train)
         seen = self._read(states, carries)
         scores = dense(
