@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from nets.geometry import Window
+from nets.parallel import sum_over_batch
 
 CACHE_BYTES = 1 << 19
 """Bytes of inputs and gradients that the products of the kernel gradient work on at a time: they
@@ -102,7 +103,8 @@ def cpu_gradients(
 ) -> tuple[jax.Array, jax.Array]:
     """The same gradients in the forms that are fast on a CPU."""
     by_input = input_gradient(g, kernel, windows, groups, x.shape[1:-1])
-    return by_input, kernel_gradient(x, g, windows, groups)
+    by_kernel = functools.partial(kernel_gradient, windows=windows, groups=groups)
+    return by_input, sum_over_batch(by_kernel, x, g)
 
 
 def input_gradient(
