@@ -26,7 +26,14 @@ def _convnet() -> "Experiment":
     return EXPERIMENT
 
 
+def _resnet() -> "Experiment":
+    from experiments.resnet import EXPERIMENT
+
+    return EXPERIMENT
+
+
 EXPERIMENTS = {
     "mlp": Entry("multilayer perceptrons, from the linear classifier up", _mlp),
     "convnet": Entry("convolutional nets from a short spec, on images and sequences", _convnet),
+    "resnet": Entry("residual nets of any depth, and plain ones without shortcuts", _resnet),
 }

@@ -3,15 +3,14 @@
 import dataclasses
 from typing import Annotated, Any, Literal
 
-import jax
 import jax.numpy as jnp
 
-from experiments import classification
+from experiments import convolutional
 from experiments.data.augment import Augmentation
 from experiments.data.dataset import Spec
 from experiments.data.split import Data
 from experiments.engine.errors import UsageError
-from experiments.engine.selection import Selection, check_selection
+from experiments.engine.selection import Selection
 from experiments.engine.values import Choices
 from experiments.objectives import Objective
 from experiments.optimizers import Optimizer
@@ -66,18 +65,9 @@ class Config:
 
 def check(config: Any, spec: Spec) -> None:
     """Refuses values that cannot train. Raises `UsageError`."""
-    classification.check_augmented(config, spec)
-    check_selection(config.selection)
-    if config.data.components is not None:
-        raise UsageError("--components: what is left of an image has no positions to slide over")
-    if config.dropout is not None and not 0 <= config.dropout < 1:
-        raise UsageError(f"--dropout {config.dropout}: must be at least 0 and below 1")
-    if not 0 <= config.init_scale < float("inf"):
-        raise UsageError(f"--init-scale {config.init_scale}: must not be negative")
     try:
         blocks = _blocks(config, spec)
-        net, sample = make_net(config, spec), classification.sample_input(config, spec)
-        jax.eval_shape(lambda key: net.init(key, sample, train=False), jax.random.key(0))
+        convolutional.check(config, spec, make_net)
     except ValueError as error:
         raise UsageError(f"--layers {config.layers!r}: {error}") from None
     if config.objective.max_norm is not None and not all(block.shared for block in blocks):
@@ -111,12 +101,10 @@ def make_net(config: Any, spec: Spec) -> ConvNet:
     )
 
 
-EXPERIMENT = classification.classifier(
+EXPERIMENT = convolutional.classifier(
     name="convnet",
     summary="convolutional nets from a short spec, on images and sequences",
     config=Config(),
     check=check,
     make_net=make_net,
-    epoch_inputs=classification.augmented_epoch_inputs,
-    make_batch=classification.augmented_batch,
 )

@@ -7,14 +7,14 @@ from typing import Literal
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from nets.activations import ACTIVATIONS, ActivationLike, Nonlinearity, fan_out
+from nets.classifier import Classifier, dense
 from nets.conv import Conv, GlobalPool, LocalResponseNorm, Pool
 from nets.geometry import Padding
-from nets.initializers import INITIALIZERS, BiasInit, InitFunction, bias_initializer, scaled
+from nets.initializers import INITIALIZERS, BiasInit, InitFunction, scaled
 from nets.normalization import Norm, normalise
 from nets.regularizers import Dropout
 
@@ -118,7 +118,7 @@ def parse_blocks(spec: str) -> tuple[Block, ...]:
     return blocks
 
 
-class ConvNet(nn.Module):
+class ConvNet(Classifier):
     """The layers of a spec, then a linear layer of class scores.
 
     Convolutions and dense layers are followed by normalisation, activation and dropout. Parameters
@@ -154,18 +154,6 @@ class ConvNet(nn.Module):
     norm_momentum: float = 0.9
     dtype: DTypeLike | None = None
 
-    def __call__(
-        self, inputs: Float[Array, "batch *shape"], *, train: bool
-    ) -> Float[Array, "batch classes"]:
-        """Class scores, of float32 or wider."""
-        return self.features_and_scores(inputs, train=train)[1]
-
-    def penultimate(
-        self, inputs: Float[Array, "batch *shape"], *, train: bool = False
-    ) -> Float[Array, "batch width"]:
-        """What the output layer sees: `net.apply(variables, x, method=net.penultimate)`."""
-        return self.features_and_scores(inputs, train=train)[0]
-
     @nn.compact
     def features_and_scores(
         self, inputs: Float[Array, "batch *shape"], *, train: bool
@@ -188,8 +176,7 @@ class ConvNet(nn.Module):
             if self.dropout is not None and self._drops(block.kind):
                 hidden = Dropout(self.dropout, name=f"dropout_{place}")(hidden, train=train)
         hidden = hidden.reshape(hidden.shape[0], -1)
-        scores = self._dense(self.classes, hidden, "output", use_bias=True)
-        return hidden, scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
+        return hidden, self._dense(self.classes, hidden, "output", use_bias=True)
 
     def _drops(self, kind: Kind) -> bool:
         places: dict[Places, tuple[Kind, ...]] = {
@@ -244,12 +231,8 @@ class ConvNet(nn.Module):
         )
 
     def _dense(self, width: int, hidden: jax.Array, name: str, *, use_bias: bool) -> jax.Array:
-        dense = nn.Dense(
-            width,
-            use_bias=use_bias,
-            dtype=self.dtype,
-            kernel_init=scaled(self.kernel_init, self.init_scale),
-            bias_init=bias_initializer(self.bias_init, hidden.shape[-1]),
-            name=name,
-        )
-        return dense(hidden)
+        return dense(
+            hidden, width, name,
+            use_bias=use_bias, kernel_init=scaled(self.kernel_init, self.init_scale),
+            bias_init=self.bias_init, dtype=self.dtype,
+        )  # fmt: skip

@@ -2,17 +2,17 @@
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from nets.activations import ACTIVATIONS, ActivationLike, Nonlinearity, fan_out
-from nets.initializers import INITIALIZERS, BiasInit, InitFunction, bias_initializer, scaled
+from nets.classifier import Classifier, dense
+from nets.initializers import INITIALIZERS, BiasInit, InitFunction, scaled
 from nets.normalization import Norm, normalise
 from nets.regularizers import Dropout, GaussianNoise
 
 
-class MLP(nn.Module):
+class MLP(Classifier):
     """Hidden layers `dropout(activation(norm(W h + b)))`, then a linear layer of class scores.
 
     Layer i has the parameters `layer_i`, `norm_i` and `activation_i`; the last is `output`. Float
@@ -53,27 +53,15 @@ class MLP(nn.Module):
     norm_epsilon: float = 1e-5
     dtype: DTypeLike | None = None
 
-    def __call__(
-        self, inputs: Float[Array, "batch *features"], *, train: bool
-    ) -> Float[Array, "batch classes"]:
-        """Class scores, of float32 or wider; all axes but the first are flattened.
-
-        Raises:
-            ValueError: as many activations as hidden layers were not given.
-        """
-        return self.features_and_scores(inputs, train=train)[1]
-
-    def penultimate(
-        self, inputs: Float[Array, "batch *features"], *, train: bool = False
-    ) -> Float[Array, "batch width"]:
-        """What the output layer sees: `net.apply(variables, x, method=net.penultimate)`."""
-        return self.features_and_scores(inputs, train=train)[0]
-
     @nn.compact
     def features_and_scores(
         self, inputs: Float[Array, "batch *features"], *, train: bool
     ) -> tuple[Float[Array, "batch width"], Float[Array, "batch classes"]]:
-        """The last hidden layer and the class scores."""
+        """The last hidden layer and the class scores; all axes but the first are flattened.
+
+        Raises:
+            ValueError: as many activations as hidden layers were not given.
+        """
         hidden = inputs.reshape(inputs.shape[0], -1)
         if self.dtype is not None:
             hidden = hidden.astype(self.dtype)
@@ -85,8 +73,7 @@ class MLP(nn.Module):
         for number, activation in enumerate(self._activations(), start=1):
             outputs = self._layer(number, activation, hidden, train=train)
             hidden = hidden + outputs if self.skip and hidden.shape == outputs.shape else outputs
-        scores = self._dense(self.classes, hidden, "output", use_bias=True)
-        return hidden, scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
+        return hidden, self._dense(self.classes, hidden, "output", use_bias=True)
 
     def _activations(self) -> tuple[ActivationLike, ...]:
         if not isinstance(self.activation, tuple):
@@ -112,12 +99,8 @@ class MLP(nn.Module):
         return Dropout(self.dropout, name=f"dropout_{number}")(hidden, train=train)
 
     def _dense(self, width: int, hidden: jax.Array, name: str, *, use_bias: bool) -> jax.Array:
-        dense = nn.Dense(
-            width,
-            use_bias=use_bias,
-            dtype=self.dtype,
-            kernel_init=scaled(self.kernel_init, self.init_scale),
-            bias_init=bias_initializer(self.bias_init, hidden.shape[-1]),
-            name=name,
-        )
-        return dense(hidden)
+        return dense(
+            hidden, width, name,
+            use_bias=use_bias, kernel_init=scaled(self.kernel_init, self.init_scale),
+            bias_init=self.bias_init, dtype=self.dtype,
+        )  # fmt: skip

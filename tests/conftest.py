@@ -16,10 +16,12 @@ CHECKED = [
     "nets",
     "experiments.classification",
     "experiments.convnet",
+    "experiments.convolutional",
     "experiments.data",
     "experiments.mlp",
     "experiments.objectives",
     "experiments.optimizers",
+    "experiments.resnet",
     "experiments.transformations",
     *(
         f"experiments.engine.{name}"

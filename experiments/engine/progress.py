@@ -58,7 +58,7 @@ class Meter:
     def advance(self, steps: int, text: str) -> None:
         """Counts finished replica-steps; `text` says where the study is."""
         self._done += steps
-        shown = f"{self.rate:,.0f} replica-steps/s"
+        shown = f"{self.rate:,.{0 if self.rate >= 10 else 1}f} replica-steps/s"
         if self._bar:
             self._bar.update(self._task, advance=steps, description=text, rate=shown)
         elif not self._quiet and time.monotonic() - self._printed > PLAIN_SECONDS:

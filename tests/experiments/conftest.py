@@ -11,7 +11,7 @@ import pytest
 from experiments import mlp
 from experiments.data.dataset import Dataset
 from experiments.engine.config import replace, split
-from experiments.engine.experiment import Data
+from experiments.engine.experiment import Data, Experiment
 from experiments.engine.keys import Streams
 from experiments.engine.step import Replica, State, Trainer
 
@@ -49,19 +49,60 @@ def pieces(rows_file):
 
     def build(seed: int = 0, **changes: Any) -> Pieces:
         small = {"dataset": "file", "data_file": rows_file, "width": (7,), "batch_size": 100}
-        config = replace(mlp.Config(), small | changes)
-        static, floats = split(config)
-        dataset = mlp.EXPERIMENT.load(config, None)
-        own = mlp.EXPERIMENT.prepare(config, dataset, Streams(seed))
-        steps = len(own["train_rows"]) // config.optimizer.batch_size
-        total = steps * config.optimizer.epochs
-        trainer = Trainer(mlp.EXPERIMENT, static, dataset.spec, total)
-        traced = {name: jnp.float32(value) for name, value in floats.items()}
-        splits = {name: dict(arrays) for name, arrays in dataset.splits.items()}
-        data = Data(*jax.tree.map(jnp.asarray, (splits, own)))
-        return Pieces(config, trainer, Replica(traced, jnp.int32(seed)), data, dataset)
+        return make_pieces(mlp.EXPERIMENT, seed, **small | changes)
 
     return build
+
+
+def make_pieces(experiment: Experiment, seed: int = 0, **changes: Any) -> Pieces:
+    """The pieces of a replica of an experiment, its config with these changes."""
+    config = replace(experiment.config, changes)
+    static, floats = split(config)
+    dataset = experiment.load(config, None)
+    experiment.check(config, dataset.spec)
+    own = experiment.prepare(config, dataset, Streams(seed))
+    steps = len(own["train_rows"]) // config.optimizer.batch_size
+    total = steps * config.optimizer.epochs
+    trainer = Trainer(experiment, static, dataset.spec, total)
+    traced = {name: jnp.float32(value) for name, value in floats.items()}
+    splits = {name: dict(arrays) for name, arrays in dataset.splits.items()}
+    data = Data(*jax.tree.map(jnp.asarray, (splits, own)))
+    return Pieces(config, trainer, Replica(traced, jnp.int32(seed)), data, dataset)
+
+
+@pytest.fixture(scope="session")
+def images_file(tmp_path_factory) -> str:
+    """60 + 30 noisy images of 8x8 in colour, bright in one of three places."""
+    random, arrays = np.random.default_rng(0), {}
+    for name, rows in {"train": 60, "test": 30}.items():
+        y = random.integers(0, 3, rows)
+        x = random.integers(0, 100, (rows, 8, 8, 3), dtype=np.uint8)
+        for image, label in zip(x, y, strict=True):
+            image[2 * label : 2 * label + 3, 2:5] += 100
+        arrays |= {f"x_{name}": x, f"y_{name}": y}
+    path = tmp_path_factory.mktemp("images") / "images.npz"
+    np.savez(path, **arrays)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def image_pieces(images_file):
+    """Builds the pieces of a replica of an experiment on the small images."""
+
+    def build(experiment: Experiment, seed: int = 0, **changes: Any) -> Pieces:
+        small = {"dataset": "file", "data_file": images_file, "batch_size": 18}
+        return make_pieces(experiment, seed, **small | changes)
+
+    return build
+
+
+def step_of(pieces: Pieces) -> str:
+    """The first state and the first step as they are traced."""
+    trainer, replica, data = pieces.trainer, pieces.replica, pieces.data
+    xs = jax.eval_shape(trainer.epoch_inputs, replica, data, jnp.int32(0))
+    state = jax.eval_shape(trainer.init, replica)
+    step = jax.make_jaxpr(trainer.first_step)(state, replica, data, xs)
+    return f"{jax.make_jaxpr(trainer.init)(replica)}{step}"
 
 
 @functools.partial(jax.jit, static_argnums=0)

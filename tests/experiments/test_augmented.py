@@ -11,13 +11,12 @@ import pytest
 
 from experiments import classification, mlp
 from experiments.data.augment import Augmentation, augment
-from experiments.engine.config import replace, split
+from experiments.engine.config import replace
 from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Data
-from experiments.engine.keys import Streams, key_of
+from experiments.engine.keys import key_of
 from experiments.engine.run import run_study
-from experiments.engine.step import Replica, Trainer
-from tests.experiments.conftest import Pieces, first_state, reference_losses
+from tests.experiments.conftest import Pieces, first_state, make_pieces, reference_losses
 
 ROWS = 150
 
@@ -63,15 +62,8 @@ def make(images_file):
 
     def build(seed: int = 0, **changes: Any) -> Pieces:
         small = {"dataset": "file", "data_file": images_file, "width": (7,), "batch_size": 20}
-        config = replace(AUGMENTED.config, small | {"preprocess": "none"} | changes)
-        static, floats = split(config)
-        dataset = AUGMENTED.load(config, None)
-        own = AUGMENTED.prepare(config, dataset, Streams(seed))
-        trainer = Trainer(AUGMENTED, static, dataset.spec, 100)
-        traced = {name: jnp.float32(value) for name, value in floats.items()}
-        splits = {name: dict(arrays) for name, arrays in dataset.splits.items()}
-        data = Data(*jax.tree.map(jnp.asarray, (splits, own)))
-        return Pieces(config, trainer, Replica(traced, jnp.int32(seed)), data, dataset)
+        changes = small | {"preprocess": "none"} | changes
+        return make_pieces(AUGMENTED, seed, **changes)
 
     return build
 
@@ -234,14 +226,12 @@ def test_a_study_of_augmentation(images_file, tmp_path):
     ],
 )
 def test_what_cannot_be_augmented_is_refused(make, changes, message):
-    made = make(**changes) if changes.get("batch_size", 0) < 1000 else make()
     with pytest.raises(UsageError) as caught:
-        AUGMENTED.check(replace(made.config, changes), made.dataset.spec)
+        make(**changes)
     assert str(caught.value).startswith(message)
 
 
 def test_mixup_goes_with_principal_components(make):
     """It needs no positions; nothing is raised."""
     made = make(preprocess="pca", components=5, mixup=0.4)
-    AUGMENTED.check(made.config, made.dataset.spec)
     assert batch(made, {"rows": jnp.arange(4)})["x"].shape == (4, 5)

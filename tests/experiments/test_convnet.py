@@ -1,68 +1,25 @@
 """The experiment `convnet`: options reach the program, bad geometry is refused, and it runs."""
 
 import csv
-from typing import Any
+import functools
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from experiments import EXPERIMENTS, convnet
 from experiments.data.dataset import Spec
 from experiments.engine.cli import main
-from experiments.engine.config import leaves, parse, replace, split
+from experiments.engine.config import leaves, parse, replace
 from experiments.engine.errors import UsageError
-from experiments.engine.experiment import Data
-from experiments.engine.keys import Streams
 from experiments.engine.plan import estimate
-from experiments.engine.step import Replica, Trainer
+from tests.experiments.conftest import step_of
 
 IMAGES = Spec((8, 8, 3), 3, train_rows=600)
 
 
 @pytest.fixture(scope="module")
-def images_file(tmp_path_factory) -> str:
-    """60 + 30 noisy images of 8x8 in colour, bright in one of three places."""
-    random, arrays = np.random.default_rng(0), {}
-    for name, rows in {"train": 60, "test": 30}.items():
-        y = random.integers(0, 3, rows)
-        x = random.integers(0, 100, (rows, 8, 8, 3), dtype=np.uint8)
-        for image, label in zip(x, y, strict=True):
-            image[2 * label : 2 * label + 3, 2:5] += 100
-        arrays |= {f"x_{name}": x, f"y_{name}": y}
-    path = tmp_path_factory.mktemp("images") / "images.npz"
-    np.savez(path, **arrays)
-    return str(path)
-
-
-@pytest.fixture(scope="module")
-def pieces(images_file):
-    """The trainer, replica and data of one replica of a small net."""
-
-    def build(**changes: Any) -> tuple[Trainer, Replica, Data]:
-        small = {
-            "dataset": "file", "data_file": images_file, "batch_size": 18, "layers": "4k3 max2 d6",
-        }  # fmt: skip
-        config = replace(convnet.Config(), small | changes)
-        static, floats = split(config)
-        dataset = convnet.EXPERIMENT.load(config, None)
-        convnet.check(config, dataset.spec)
-        own = convnet.EXPERIMENT.prepare(config, dataset, Streams(0))
-        trainer = Trainer(convnet.EXPERIMENT, static, dataset.spec, 60)
-        traced = {name: jnp.float32(value) for name, value in floats.items()}
-        splits = {name: dict(arrays) for name, arrays in dataset.splits.items()}
-        data = Data(*jax.tree.map(jnp.asarray, (splits, own)))
-        return trainer, Replica(traced, jnp.int32(0)), data
-
-    return build
-
-
-def step_of(trainer: Trainer, replica: Replica, data: Data) -> str:
-    xs = jax.eval_shape(trainer.epoch_inputs, replica, data, jnp.int32(0))
-    state = jax.eval_shape(trainer.init, replica)
-    step = jax.make_jaxpr(trainer.first_step)(state, replica, data, xs)
-    return f"{jax.make_jaxpr(trainer.init)(replica)}{step}"
+def pieces(image_pieces):
+    """The pieces of one replica of a small net."""
+    return functools.partial(image_pieces, convnet.EXPERIMENT, layers="4k3 max2 d6")
 
 
 STATIC = {
@@ -75,25 +32,24 @@ STATIC = {
 @pytest.mark.parametrize("name", STATIC)
 def test_every_option_changes_the_program(pieces, name):
     value = parse(leaves(convnet.Config)[name], STATIC[name])
-    assert step_of(*pieces(**{name: value})) != step_of(*pieces())
+    assert step_of(pieces(**{name: value})) != step_of(pieces())
 
 
 def test_places_of_dropout_and_biases_change_the_program(pieces):
     base = {"dropout": 0.1, "layers": "4k3u max2 d6"}
-    plain = step_of(*pieces(**base))
-    assert step_of(*pieces(**base, dropout_at="pool")) != plain
-    assert step_of(*pieces(**base, bias_per_position=True)) != plain
+    plain = step_of(pieces(**base))
+    assert step_of(pieces(**base, dropout_at="pool")) != plain
+    assert step_of(pieces(**base, bias_per_position=True)) != plain
 
 
 def test_traced_fields_share_one_program(pieces):
-    assert step_of(*pieces(learning_rate=0.5, init_scale=2.0)) == step_of(*pieces())
+    assert step_of(pieces(learning_rate=0.5, init_scale=2.0)) == step_of(pieces())
 
 
 def test_replicas_with_convolutions_are_not_put_side_by_side(pieces):
-    trainer, replica, data = pieces()
-    assert estimate(trainer, replica, data).convolves
-    trainer, replica, data = pieces(layers="d6")
-    assert not estimate(trainer, replica, data).convolves
+    for layers, convolves in {"4k3 max2 d6": True, "d6": False}.items():
+        made = pieces(layers=layers)
+        assert estimate(made.trainer, made.replica, made.data).convolves == convolves
 
 
 REFUSED = {

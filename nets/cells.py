@@ -1,0 +1,241 @@
+"""Recurrent cells as values: what one step does, what is learned beside kernels, how it starts."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from nets.activations import ACTIVATIONS, ActivationLike, as_activation
+from nets.recurrence import Carry
+
+Values = Mapping[str, jax.Array]
+Gate = Literal["none", "input", "forget", "output"]
+EPSILON = 1e-5
+"""Added to variances by layer normalisation."""
+
+
+class Cell:
+    """What all cells have; a subclass says what one step does."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of what is projected: a step reads [batch, parts * features]."""
+        raise NotImplementedError
+
+    @property
+    def adds(self) -> bool:
+        """Whether a step reads the sum of what is projected of inputs and state, or the pair."""
+        return True
+
+    def values(self, features: int) -> dict[str, jax.Array]:
+        """What is learned beside kernels and biases, as it starts."""
+        del features
+        return {}
+
+    def biases(self) -> dict[str, float]:
+        """What is added to the first biases of a part."""
+        return {}
+
+    def carry(self, batch: int, features: int, dtype: Any) -> Carry:
+        """Zeros, before the first step; the state comes first."""
+        return (jnp.zeros((batch, features), dtype),)
+
+    def inputs(self, values: Values, projected: jax.Array) -> jax.Array:
+        """What is done to the projected inputs of all steps before biases are added."""
+        del values
+        return projected
+
+    def step(self, values: Values, read: Any, carry: Carry) -> Carry:
+        """One step (`nets.recurrence.recur`)."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class RNN(Cell):
+    """h' = activation(W x + U h + b) (Elman 1990).
+
+    With ReLU and an identity as the first U it is the IRNN of Le et al. 2015 (arXiv 1504.00941).
+    """
+
+    activation: ActivationLike = ACTIVATIONS["tanh"]
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The state alone."""
+        return ("state",)
+
+    def values(self, features: int) -> dict[str, jax.Array]:
+        """The activation's own."""
+        return _learned(self.activation, "activation", features)
+
+    def step(self, values: Values, read: Any, carry: Carry) -> Carry:
+        """One step."""
+        del carry
+        return (_activate(self.activation, "activation", values, read),)
+
+
+@dataclasses.dataclass(frozen=True)
+class LSTM(Cell):
+    """Long short-term memory (Hochreiter & Schmidhuber 1997, Gers et al. 2000).
+
+    i, f, o = gate(W x + U h + b), g = activation(W x + U h + b), c' = f c + i g,
+    h' = o activation(c').
+
+    Attributes:
+        activation: of g and of the state.
+        gate: activation of the gates.
+        forget_bias: added to the forget gate's first bias (Jozefowicz et al. 2015); may be a
+            tracer.
+        peepholes: i and f see c, o sees c', unit by unit (Gers & Schmidhuber 2000).
+        layer_norm: of the projected inputs, of the projected state, each over all parts, and of c'
+            where h' is made of it (Ba et al. 2016, arXiv 1607.06450, equations 20 to 22; their
+            shifts of the first two are the biases).
+        without: a gate that is left out, always open (Greff et al. 2017, arXiv 1503.04069).
+        coupled: the input gate is 1 - f (Greff et al. 2017, CIFG).
+    """
+
+    activation: ActivationLike = ACTIVATIONS["tanh"]
+    gate: ActivationLike = ACTIVATIONS["sigmoid"]
+    forget_bias: float = 1.0
+    peepholes: bool = False
+    layer_norm: bool = False
+    without: Gate = "none"
+    coupled: bool = False
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The gates there are, and the new content."""
+        gone = {self.without, "input" if self.coupled else "none"}
+        return tuple(part for part in ("input", "forget", "cell", "output") if part not in gone)
+
+    @property
+    def adds(self) -> bool:
+        """Unless they are normalised apart."""
+        return not self.layer_norm
+
+    def values(self, features: int) -> dict[str, jax.Array]:
+        """Peepholes, scales and shifts, the activations' own."""
+        found = _learned(self.activation, "activation", features)
+        found |= _learned(self.gate, "gate", features)
+        gates = [part for part in self.parts if part != "cell"]
+        if self.peepholes:
+            found |= {f"peephole_{gate}": jnp.zeros(features) for gate in gates}
+        if self.layer_norm:
+            wide = len(self.parts) * features
+            found |= {"scale_inputs": jnp.ones(wide), "scale_state": jnp.ones(wide)}
+            found |= {"scale_cell": jnp.ones(features), "shift_cell": jnp.zeros(features)}
+        return found
+
+    def biases(self) -> dict[str, float]:
+        """The forget gate's."""
+        return {} if self.without == "forget" else {"forget": self.forget_bias}
+
+    def carry(self, batch: int, features: int, dtype: Any) -> Carry:
+        """The state h and the cell c."""
+        zeros = jnp.zeros((batch, features), dtype)
+        return zeros, zeros
+
+    def inputs(self, values: Values, projected: jax.Array) -> jax.Array:
+        """Normalises them, if asked for."""
+        if not self.layer_norm:
+            return projected
+        return _row(values["scale_inputs"], projected) * _standardise(projected)
+
+    def step(self, values: Values, read: Any, carry: Carry) -> Carry:
+        """One step."""
+        _, c = carry
+        if self.layer_norm:
+            x, z = read
+            read = x + _row(values["scale_state"], z) * _standardise(z)
+        seen = dict(zip(self.parts, jnp.split(read, len(self.parts), axis=-1), strict=True))
+        content = _activate(self.activation, "activation", values, seen["cell"])
+        forget = self._open("forget", values, seen, c)
+        admit = 1 - forget if self.coupled else self._open("input", values, seen, c)
+        c = forget * c + admit * content
+        shown = c
+        if self.layer_norm:
+            shown = _row(values["scale_cell"], c) * _standardise(c) + _row(values["shift_cell"], c)
+        shown = _activate(self.activation, "activation", values, shown)
+        return self._open("output", values, seen, c) * shown, c
+
+    def _open(
+        self, gate: str, values: Values, seen: Mapping[str, jax.Array], c: jax.Array
+    ) -> jax.Array:
+        """How far a gate is open."""
+        if gate not in seen:
+            return jnp.ones_like(c)
+        read = seen[gate]
+        if self.peepholes:
+            read = read + _row(values[f"peephole_{gate}"], c) * c
+        return _activate(self.gate, "gate", values, read)
+
+
+@dataclasses.dataclass(frozen=True)
+class GRU(Cell):
+    """Gated recurrent unit (Cho et al. 2014), in the form that cuDNN and PyTorch compute.
+
+    r, u = gate(W x + U h + b), n = activation(W x + b + r (U h + a)), h' = (1 - u) n + u h: the
+    reset gate acts on the projected state.
+
+    Attributes:
+        activation: of the new content n.
+        gate: activation of the gates.
+    """
+
+    activation: ActivationLike = ACTIVATIONS["tanh"]
+    gate: ActivationLike = ACTIVATIONS["sigmoid"]
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Two gates and the new content."""
+        return ("reset", "update", "new")
+
+    @property
+    def adds(self) -> bool:
+        """Not in the new content."""
+        return False
+
+    def values(self, features: int) -> dict[str, jax.Array]:
+        """The bias a, the activations' own."""
+        found = _learned(self.activation, "activation", features)
+        return found | _learned(self.gate, "gate", features) | {"bias_new": jnp.zeros(features)}
+
+    def step(self, values: Values, read: Any, carry: Carry) -> Carry:
+        """One step."""
+        (h,) = carry
+        (reset, update, new), (z_reset, z_update, z_new) = (
+            jnp.split(each, 3, axis=-1) for each in read
+        )
+        reset = _activate(self.gate, "gate", values, reset + z_reset)
+        update = _activate(self.gate, "gate", values, update + z_update)
+        heard = reset * (z_new + _row(values["bias_new"], z_new))
+        new = _activate(self.activation, "activation", values, new + heard)
+        return ((1 - update) * new + update * h,)
+
+
+def _learned(activation: ActivationLike, place: str, features: int) -> dict[str, jax.Array]:
+    """The learned numbers of an activation, one per unit. Raises `ValueError` for maxout."""
+    known = as_activation(activation)
+    if known.pieces != 1:
+        raise ValueError(f"{known}: a recurrent unit has one input for each output")
+    pairs = zip(known.learned_names, known.learned, strict=True)
+    return {f"{place}_{name}": jnp.full(features, value) for name, value in pairs}
+
+
+def _activate(activation: ActivationLike, place: str, values: Values, x: jax.Array) -> jax.Array:
+    known = as_activation(activation)
+    rows = [_row(values[f"{place}_{name}"], x) for name in known.learned_names]
+    return known.function(x, *known.parameters, *rows)
+
+
+def _row(values: jax.Array, like: jax.Array) -> jax.Array:
+    return jnp.expand_dims(values, range(like.ndim - 1)).astype(like.dtype)
+
+
+def _standardise(x: jax.Array) -> jax.Array:
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
+    variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
+    return (centred * jax.lax.rsqrt(variance + EPSILON)).astype(x.dtype)

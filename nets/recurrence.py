@@ -1,0 +1,137 @@
+"""The loop over time of any recurrent cell, with a gradient that does its big product once.
+
+A cell maps what it reads at one step, and its carry, to the next carry; the first entry of a carry
+is the state h. What all steps can share is done outside the loop: the inputs are projected before
+it in one product, and the gradient of the recurrent kernel is one product after it, over all steps,
+where automatic differentiation would add up one product per step.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+Carry = tuple[jax.Array, ...]
+"""(h, ...): what a cell hands on, [batch, features] each."""
+Step = Callable[[Any, Any, Carry], Carry]
+
+
+class Recurrence(NamedTuple):
+    """What a loop over time reads, time first.
+
+    Attributes:
+        x: [time, batch, reads] what the cell reads of the inputs.
+        kernel: [features, reads], of the state.
+        values: further learned values of the cell, any tree.
+        carry: before the first step.
+        keep: [batch, features] factors on the state before it meets the kernel; None: 1.
+        mask: [time, batch], False where a sequence has no element: its carry stays. None: True.
+        nudge: [time, batch, features] added to the state after each step, None: nothing. The
+            gradient by it is the gradient by the states themselves.
+    """
+
+    x: Float[Array, "time batch reads"]
+    kernel: Float[Array, "features reads"]
+    values: Any
+    carry: Carry
+    keep: Float[Array, "batch features"] | None = None
+    mask: Bool[Array, "time batch"] | None = None
+    nudge: Float[Array, "time batch features"] | None = None
+
+
+def recur(
+    step: Step, adds: bool, inputs: Recurrence, *, reverse: bool = False, unroll: int = 1
+) -> tuple[Float[Array, "time batch features"], Carry]:
+    """Runs a cell over time.
+
+    Args:
+        step: (values, read, carry) -> carry. `read` is `x[t] + h kernel` if the cell adds the two,
+            else the pair of them.
+        adds: whether it does.
+        inputs: what is read.
+        reverse: from the last element to the first.
+        unroll: steps of one pass of the compiled loop.
+
+    Returns:
+        The states after each step, in the order of the inputs, and the last carry. Derivatives of
+        any order, in reverse mode.
+    """
+
+    @jax.custom_vjp
+    def run(inputs: Recurrence) -> tuple[jax.Array, Carry]:
+        return forward(inputs)[0]
+
+    def forward(inputs: Recurrence) -> tuple[tuple[jax.Array, Carry], Any]:
+        def body(carry: Carry, here: Any) -> tuple[Carry, Any]:
+            x, mask, nudge = here
+            z = _kept(carry[0], inputs.keep) @ inputs.kernel
+            read = x + z if adds else (x, z)
+            after = _advance(step, mask, inputs.values, read, carry, nudge)
+            return after, (after[0], carry, read)
+
+        over = (inputs.x, inputs.mask, inputs.nudge)
+        last, (states, before, reads) = jax.lax.scan(
+            body, inputs.carry, over, reverse=reverse, unroll=unroll
+        )
+        return (states, last), (inputs, before, reads)
+
+    def backward(saved: Any, gradients: tuple[jax.Array, Carry]) -> tuple[Recurrence]:
+        inputs, before, reads = saved
+        transposed = inputs.kernel.T
+
+        def body(carried: Any, here: Any) -> tuple[Any, Any]:
+            by_carry, by_values, by_keep = carried
+            by_state, mask, nudge, carry, read = here
+            by_carry = (by_carry[0] + by_state, *by_carry[1:])
+            advance = functools.partial(_advance, step, mask)
+            _, pull = jax.vjp(advance, inputs.values, read, carry, nudge)
+            values, by_read, by_carry, by_nudge = pull(by_carry)
+            by_x, by_z = (by_read, by_read) if adds else by_read
+            by_h = by_z @ transposed
+            if by_keep is not None:
+                by_keep = by_keep + by_h * carry[0]
+            by_carry = (by_carry[0] + _kept(by_h, inputs.keep), *by_carry[1:])
+            by_values = jax.tree.map(jnp.add, by_values, values)
+            return (by_carry, by_values, by_keep), (by_x, None if adds else by_z, by_nudge)
+
+        zeros = jax.tree.map(jnp.zeros_like, (inputs.values, inputs.keep))
+        (by_carry, by_values, by_keep), (by_x, by_z, by_nudge) = jax.lax.scan(
+            body,
+            (gradients[1], *zeros),
+            (gradients[0], inputs.mask, inputs.nudge, before, reads),
+            reverse=not reverse,
+            unroll=unroll,
+        )
+        heard = before[0] if inputs.keep is None else before[0] * inputs.keep[None]
+        by_z = by_x if adds else by_z
+        by_kernel = jnp.einsum("tbh,tbr->hr", heard, by_z)
+        return (Recurrence(by_x, by_kernel, by_values, by_carry, by_keep, None, by_nudge),)
+
+    run.defvjp(forward, backward)
+    found: Any = run(inputs)
+    return found
+
+
+def _kept(h: jax.Array, keep: jax.Array | None) -> jax.Array:
+    return h if keep is None else h * keep
+
+
+def _advance(
+    step: Step,
+    mask: jax.Array | None,
+    values: Any,
+    read: Any,
+    carry: Carry,
+    nudge: jax.Array | None,
+) -> Carry:
+    """The carry after one step; that of a sequence without an element stays."""
+    after = step(values, read, carry)
+    if nudge is not None:
+        after = (after[0] + nudge, *after[1:])
+    if mask is None:
+        return after
+    pairs = zip(after, carry, strict=True)
+    return tuple(jnp.where(mask[:, None], new, old) for new, old in pairs)

@@ -1,0 +1,231 @@
+"""Recurrent layers: one cell over time, stacked, in both directions, three kinds of dropout."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float
+
+from nets.cells import Cell
+from nets.initializers import INITIALIZERS, BiasInit, InitFunction, bias_initializer
+from nets.recurrence import Carry, Recurrence, recur
+from nets.regularizers import Dropout
+
+DropoutForm = Literal["steps", "sequence"]
+
+
+class Kernel(nn.Module):
+    """The parameter `kernel` [inputs, parts * features], each part drawn by itself.
+
+    Attributes:
+        parts: how many.
+        features: of each.
+        kernel_init: of one part.
+    """
+
+    parts: int
+    features: int
+    kernel_init: InitFunction
+
+    @nn.compact
+    def __call__(self, inputs: int) -> Float[Array, "inputs reads"]:
+        """The kernel for so many inputs."""
+
+        def draw(key: jax.Array) -> jax.Array:
+            shape = (inputs, self.features)
+            keys = jax.random.split(key, self.parts)
+            each = [self.kernel_init(k, shape, jnp.float32) for k in keys]
+            return jnp.concatenate(each, axis=-1)
+
+        kernel: jax.Array = self.param("kernel", draw)
+        return kernel
+
+
+class Recurrent(nn.Module):
+    """One cell over time, in one direction.
+
+    Parameters are `inputs/kernel`, `bias`, `state/kernel` and the cell's own values. Float fields
+    may be tracers. Training with dropout needs the random stream "dropout".
+
+    Attributes:
+        cell: what a step does.
+        features: units.
+        reverse: from the last element to the first.
+        kernel_init: of each part of the inputs' kernel.
+        recurrent_init: of each part of the state's kernel; orthogonal as in Saxe et al. 2014,
+            identity as in Le et al. 2015.
+        bias_init: of the biases; fan_in_uniform by the number of units, as in PyTorch.
+        state_dropout: rate on the state where it meets its kernel, one mask for the whole sequence
+            (Gal & Ghahramani 2016, arXiv 1512.05287).
+        weight_dropout: rate on the state's kernel, one mask for all (Merity et al. 2018, arXiv
+            1708.02182).
+        dtype: of the computation; the parameters stay float32.
+        unroll: steps of one pass of the compiled loop.
+    """
+
+    cell: Cell
+    features: int
+    reverse: bool = False
+    kernel_init: InitFunction = INITIALIZERS["glorot_uniform"]
+    recurrent_init: InitFunction = INITIALIZERS["orthogonal"]
+    bias_init: BiasInit = "zeros"
+    state_dropout: float | None = None
+    weight_dropout: float | None = None
+    dtype: DTypeLike | None = None
+    unroll: int = 1
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "batch time inputs"],
+        *,
+        carry: Carry | None = None,
+        mask: Bool[Array, "batch time"] | None = None,
+        train: bool,
+    ) -> tuple[Float[Array, "batch time features"], Carry]:
+        """The state after each element, and the last carry.
+
+        Args:
+            x: sequences.
+            carry: before the first element; None: the cell's zeros.
+            mask: False where a sequence has no element: the carry stays, and the state given there
+                is 0. None: True.
+            train: whether to drop.
+        """
+        cell, parts = self.cell, len(self.cell.parts)
+        dtype = self.dtype or jnp.promote_types(x.dtype, jnp.float32)
+        values = {
+            name: self.param(name, lambda key, start=start: start).astype(dtype)
+            for name, start in cell.values(self.features).items()
+        }
+        kernel = Kernel(parts, self.features, self.kernel_init, name="inputs")(x.shape[-1])
+        bias = self.param("bias", self._first_bias)
+        over_time = jnp.swapaxes(x, 0, 1).astype(dtype)
+        read = cell.inputs(values, over_time @ kernel.astype(dtype))
+        read = read + bias.astype(dtype)[None, None]
+        recurrent = Kernel(parts, self.features, self.recurrent_init, name="state")(self.features)
+        if self.weight_dropout is not None:
+            recurrent = Dropout(self.weight_dropout, name="weight_dropout")(recurrent, train=train)
+        keep = None
+        if self.state_dropout is not None and train:
+            ones = jnp.ones((len(x), self.features), dtype)
+            keep = Dropout(self.state_dropout, name="state_dropout")(ones, train=True)
+        inputs = Recurrence(
+            read,
+            recurrent.astype(dtype),
+            values,
+            cell.carry(len(x), self.features, dtype) if carry is None else carry,
+            keep,
+            None if mask is None else jnp.swapaxes(mask, 0, 1),
+            self._nudge(),
+        )
+        states, last = recur(cell.step, cell.adds, inputs, reverse=self.reverse, unroll=self.unroll)
+        states = jnp.swapaxes(states, 0, 1)
+        return states if mask is None else jnp.where(mask[..., None], states, 0), last
+
+    def _first_bias(self, key: jax.Array) -> jax.Array:
+        parts = self.cell.parts
+        init = bias_initializer(self.bias_init, self.features)
+        drawn = init(key, (len(parts), self.features), jnp.float32)
+        more = self.cell.biases()
+        added = jnp.stack([jnp.asarray(more.get(part, 0.0), jnp.float32) for part in parts])
+        return (drawn + added[:, None]).reshape(-1)
+
+    def _nudge(self) -> jax.Array | None:
+        """Zeros that diagnostics differentiate by, in the collection "nudges"."""
+        if not self.has_variable("nudges", "states"):
+            return None
+        nudge: jax.Array = self.get_variable("nudges", "states")
+        return nudge
+
+
+class RecurrentStack(nn.Module):
+    """Recurrent layers one above the other, each in one direction or in both.
+
+    Layer i is `layer_i`, its other direction `layer_i_back`; the states of both lie side by side.
+
+    Attributes:
+        cell: of every layer.
+        widths: units of each layer, of each direction.
+        bidirectional: each layer also runs from the last element to the first (Schuster & Paliwal
+            1997).
+        dropout: rate on what each layer gives (None: no dropout in the program).
+        dropout_form: a new mask for every element (Zaremba et al. 2014, arXiv 1409.2329), or one
+            for the whole sequence (Gal & Ghahramani 2016).
+        kernel_init, recurrent_init, bias_init, state_dropout, weight_dropout, dtype, unroll: of
+            every layer (`Recurrent`).
+    """
+
+    cell: Cell
+    widths: Sequence[int]
+    bidirectional: bool = False
+    dropout: float | None = None
+    dropout_form: DropoutForm = "steps"
+    kernel_init: InitFunction = INITIALIZERS["glorot_uniform"]
+    recurrent_init: InitFunction = INITIALIZERS["orthogonal"]
+    bias_init: BiasInit = "zeros"
+    state_dropout: float | None = None
+    weight_dropout: float | None = None
+    dtype: DTypeLike | None = None
+    unroll: int = 1
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "batch time inputs"],
+        *,
+        carries: Sequence[Carry] | None = None,
+        mask: Bool[Array, "batch time"] | None = None,
+        train: bool,
+    ) -> tuple[Float[Array, "batch time outputs"], tuple[Carry, ...]]:
+        """What the last layer gives at each element, and the last carry of each layer.
+
+        In both directions, a layer's carries follow each other: forward, then back.
+
+        Args:
+            x: sequences.
+            carries: before the first element; None: zeros.
+            mask: False where a sequence has no element.
+            train: whether to drop.
+
+        Raises:
+            ValueError: carries in both directions: the other one begins at the last element.
+        """
+        if self.bidirectional and carries is not None:
+            raise ValueError("carries: a net of both directions begins every sequence anew")
+        directions = (False, True) if self.bidirectional else (False,)
+        last: list[Carry] = []
+        for number, width in enumerate(self.widths, start=1):
+            given = []
+            for reverse in directions:
+                layer = self._layer(width, f"layer_{number}{'_back' * reverse}", reverse)
+                carry = None if carries is None else carries[number - 1]
+                states, after = layer(x, carry=carry, mask=mask, train=train)
+                given.append(states)
+                last.append(after)
+            x = given[0] if len(given) == 1 else jnp.concatenate(given, axis=-1)
+            x = self._drop(x, f"dropout_{number}", train=train)
+        return x, tuple(last)
+
+    def _layer(self, width: int, name: str, reverse: bool) -> Recurrent:
+        return Recurrent(
+            self.cell, width, reverse, self.kernel_init, self.recurrent_init, self.bias_init,
+            self.state_dropout, self.weight_dropout, self.dtype, self.unroll, name=name,
+        )  # fmt: skip
+
+    def _drop(self, x: jax.Array, name: str, *, train: bool) -> jax.Array:
+        if self.dropout is None:
+            return x
+        drop = Dropout(self.dropout, name=name)
+        if self.dropout_form == "steps" or not train:
+            return drop(x, train=train)
+        return x * drop(jnp.ones_like(x[:, :1]), train=True)
+
+
+def last_state(carries: Sequence[Carry], *, bidirectional: bool) -> Float[Array, "batch outputs"]:
+    """The last layer's state after the last element, of both directions side by side."""
+    final = carries[-2:] if bidirectional else carries[-1:]
+    return jnp.concatenate([carry[0] for carry in final], axis=-1)
