@@ -194,7 +194,9 @@ def check_override(override: Override, present: int) -> None:
         flags = " ".join(f"--{name} {count}" for name, count in asked.items() if count)
         raise UsageError(f"{flags}: this machine has {present} devices")
     if override.lanes and override.devices and override.lanes % override.devices:
-        raise UsageError(f"--lanes {override.lanes}: must be a multiple of --devices")
+        raise UsageError(
+            f"--lanes {override.lanes}: must be a multiple of --devices {override.devices}"
+        )
 
 
 def alternatives(plan: Plan, most: int, batch: int = 1) -> list[Layout]:

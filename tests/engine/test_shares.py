@@ -31,6 +31,7 @@ def shared(train):
 def test_noise_statistics_and_scores_are_those_of_the_whole_batch(train, shared):
     alone = train(CONV, CONFIG, seeds=1, override=Override(shares=1))
     mine, theirs = (read_parameters(each.folder, 0, 0) for each in (alone, shared))
+    assert mine is not None and theirs is not None
     assert set(mine) == set(theirs) and len(mine) == 12
     for name in mine:
         np.testing.assert_allclose(theirs[name], mine[name], rtol=0, atol=1e-5)
