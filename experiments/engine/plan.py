@@ -35,19 +35,31 @@ class DeviceKind:
         least_lanes: lanes per device that a step of any size has where there are replicas
             enough: products batched over two lanes ran 8 to 14 % faster on a CPU than over one.
         most_lanes: lanes per device beyond which nothing was gained when measured.
+        convolution_flops: `flops` of a step with convolutions, on each device that shares it; the
+            first step of a call is slow (it took 100 ms of a core more than later ones for
+            ResNet-20), so that a few in each pay.
         flops_per_shared_step: work of a step with convolutions from which devices without a replica
-            of their own share the batch of another's, FLOP.
+            of their own share the batch of another's, FLOP: on 2 cores 1.4 to 1.7 times as fast
+            from 3e8 on, and no gain at 2e7.
     """
 
     flops: float
     flops_per_step: float
     least_lanes: int
     most_lanes: int
+    convolution_flops: float = 0.0
     flops_per_shared_step: float = math.inf
 
 
 KINDS = {
-    "cpu": DeviceKind(2e10, 3e7, least_lanes=2, most_lanes=16, flops_per_shared_step=1e9),
+    "cpu": DeviceKind(
+        flops=2e10,
+        flops_per_step=3e7,
+        least_lanes=2,
+        most_lanes=16,
+        convolution_flops=5e10,
+        flops_per_shared_step=1e8,
+    ),
     "gpu": DeviceKind(flops=2e12, flops_per_step=2e11, least_lanes=1, most_lanes=512),
     "tpu": DeviceKind(flops=5e12, flops_per_step=2e11, least_lanes=1, most_lanes=512),
 }
@@ -161,8 +173,9 @@ def make_plan(
     devices = math.gcd(lanes, devices)
     spare = 1 if override.devices else present // devices
     shares = override.shares or _shares(kind, cost, spare)
-    work = cost.flops_per_step * lanes / devices
-    steps = override.steps_per_call or max(1, int(kind.flops / max(work, 1.0)))
+    work = cost.flops_per_step * lanes / devices / shares
+    flops = (cost.convolves and kind.convolution_flops) or kind.flops
+    steps = override.steps_per_call or max(1, int(flops / max(work, 1.0)))
     return Plan(Layout(lanes, devices, shares), steps)
 
 

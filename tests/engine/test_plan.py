@@ -82,6 +82,8 @@ def test_devices_without_a_replica_share_the_batch_of_a_large_convolution():
     conv = Cost(1e11, 1 << 20, convolves=True, batch=128)
     assert plan(conv, (1,)).layout == Layout(1, 1, 2)
     assert plan(conv, (2,)).layout == Layout(2, 2)
+    few = dataclasses.replace(conv, flops_per_step=2e10)
+    assert [plan(few, (n,)).steps_per_call for n in (1, 2)] == [5, 2]
     assert plan(conv, (3,), devices=8).layout == Layout(3, 3, 2)
     assert plan(dataclasses.replace(conv, batch=100), (1,), devices=8).layout == Layout(1, 1, 5)
     assert plan(dataclasses.replace(conv, batch=127), (1,)).layout == Layout(1, 1)
