@@ -39,7 +39,7 @@ class DeviceKind:
             first step of a call is slow (it took 100 ms of a core more than later ones for
             ResNet-20), so that a few in each pay.
         flops_per_shared_step: work of a step with convolutions from which devices without a replica
-            of their own share the batch of another's, FLOP: on 2 cores 1.4 to 1.7 times as fast
+            of their own share the batch of another's, FLOP: on 2 cores 1.35 to 1.7 times as fast
             from 3e8 on, and no gain at 2e7.
     """
 

@@ -18,7 +18,7 @@ STEPS = 4
 
 
 def test_an_epoch_takes_every_replica_through_every_step():
-    problem = dataclasses.replace(PROBLEMS["plain"], replicas=2)
+    problem = dataclasses.replace(PROBLEMS["plain"], layers="4k3", replicas=2)
     side = ablax_images.prepare(problem)
     assert problem.images == 2 * 64 and "2 lanes over 2 devices" in side.note
     side.epoch()
