@@ -32,8 +32,15 @@ def _resnet() -> "Experiment":
     return EXPERIMENT
 
 
+def _memory() -> "Experiment":
+    from experiments.memory import EXPERIMENT
+
+    return EXPERIMENT
+
+
 EXPERIMENTS = {
     "mlp": Entry("multilayer perceptrons, from the linear classifier up", _mlp),
     "convnet": Entry("convolutional nets from a short spec, on images and sequences", _convnet),
     "resnet": Entry("residual nets of any depth, and plain ones without shortcuts", _resnet),
+    "memory": Entry("what recurrent nets remember: the adding and the copy task", _memory),
 }

@@ -5,15 +5,14 @@ An experiment's config composes `Data`, `Optimizer` and `Objective` as its field
 """
 
 import functools
-import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from experiments import data as datasets
+from experiments.classifier_pictures import pictures
 from experiments.data import preprocess, split
 from experiments.data.augment import alternating_flips, augment, check_augmentation, mix_up
 from experiments.data.dataset import Dataset, Spec
@@ -213,8 +212,9 @@ def measure(
 ) -> dict[str, jax.Array]:
     """What the final net is like beside its scores.
 
-    `weight_...`: how concentrated the weights are. `curvature`: how far the net is from affine,
-    |f((a+b)/2) - (f(a)+f(b))/2| / |f(a) - f(b)| over pairs of test examples; 0 for an affine map.
+    `parameters`: how many. `weight_...`: how concentrated the weights are. `curvature`: how far
+    the net is from affine, |f((a+b)/2) - (f(a)+f(b))/2| / |f(a) - f(b)| over pairs of test
+    examples; 0 for an affine map.
     """
     del config
     x = preprocess.apply(data.own["stats"], data.splits["test"]["x"][:200])
@@ -227,23 +227,8 @@ def measure(
     bend = jnp.linalg.norm(f((a + b) / 2) - (fa + fb) / 2)
     curvature = bend / jnp.maximum(jnp.linalg.norm(fa - fb), 1e-30)
     concentrated = {f"weight_{name}": value for name, value in concentration(params).items()}
-    return {"curvature": curvature, **concentrated}
-
-
-def linear_templates(config: Any, params: Tree, spec: Spec) -> dict[str, np.ndarray]:
-    """The class templates of a linear classifier as images, one per class; none of a deeper net,
-    nor of one that sees components of an image only."""
-    del config
-    found = [
-        leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)
-        if jax.tree_util.keystr(path[-1:], simple=True) == "kernel"
-    ]  # fmt: skip
-    linear = len(found) == 1 and found[0].shape[0] == math.prod(spec.shape)
-    if not linear or len(spec.shape) > 3:
-        return {}
-    shape = spec.shape if len(spec.shape) > 1 else (1, *spec.shape)
-    columns = np.asarray(found[0]).T
-    return {f"template_{k}": column.reshape(shape) for k, column in enumerate(columns)}
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    return {"parameters": jnp.int32(count), "curvature": curvature, **concentrated}
 
 
 classifier = functools.partial(
@@ -259,6 +244,7 @@ classifier = functools.partial(
     evaluate=evaluate,
     selection=lambda config: config.selection,
     measure=measure,
+    pictures=pictures,
 )
 """Makes an `Experiment` of the pieces above and of its own: name, summary, config, check, make_net.
 What is given takes the place of a piece."""

@@ -15,8 +15,10 @@ from experiments.engine.values import Choices
 from experiments.objectives import Objective
 from experiments.optimizers import Optimizer
 from nets.activations import ACTIVATIONS, Activation, as_activation
-from nets.convnet import Block, ConvNet, parse_blocks
+from nets.convnet import ConvNet
 from nets.initializers import INITIALIZERS, Initializer
+from nets.normalization import Norm
+from nets.specs import Block, parse_blocks
 
 SEQUENCES = "25k5s2p1 25k3s2p1 25k3s2p1"
 IMAGES = "32k3 32k3 max2 64k3 64k3 max2 d128"
@@ -33,10 +35,10 @@ class Config:
         objective: the loss and the penalties.
         selection: which parameters are evaluated.
         layers: "32k3 32k3 max2 d128", or lenet5, alexnet, alexnet_one_tower, alexnet_cifar, vgg11,
-            vgg13, vgg16, vgg19; auto: three convolutions for sequences, four and a dense layer for
-            images.
+            vgg13, vgg16, vgg19, or one of these four with batch norm, vgg11_bn; auto: three
+            convolutions for sequences, four and a dense layer for images.
         activation: after every convolution and dense layer, `relu` or `leaky_relu:0.2`.
-        norm: normalisation before each activation.
+        norm: normalisation before each activation; local_response after it, of convolutions alone.
         dropout: rate.
         dropout_at: after which layers: every convolution and dense layer, or those of one kind.
         bias_per_position: convolutions without weight sharing have a bias for each position.
@@ -53,7 +55,7 @@ class Config:
     selection: Selection = Selection()
     layers: str = "auto"
     activation: Annotated[Activation, Choices(ACTIVATIONS, as_activation)] = ACTIVATIONS["relu"]
-    norm: Literal["none", "batch", "layer", "group"] = "none"
+    norm: Norm = "none"
     dropout: float | None = None
     dropout_at: Literal["every", "conv", "pool", "dense"] = "every"
     bias_per_position: bool = False

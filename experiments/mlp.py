@@ -105,5 +105,4 @@ EXPERIMENT = classification.classifier(
     config=Config(),
     check=check,
     make_net=make_net,
-    pictures=classification.linear_templates,
 )

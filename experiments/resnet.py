@@ -16,6 +16,7 @@ from experiments.objectives import Objective
 from experiments.optimizers import Optimizer
 from nets.activations import ACTIVATIONS, Activation, as_activation
 from nets.initializers import INITIALIZERS, Initializer
+from nets.normalization import Norm
 from nets.residual import ResNet, Stage, cifar_stages, imagenet_stages
 
 DEEP = 50
@@ -65,7 +66,7 @@ class Config:
     preactivation: bool = False
     shortcut: Literal["auto", "A", "B", "C", "none"] = "auto"
     activation: Annotated[Activation, Choices(ACTIVATIONS, as_activation)] = ACTIVATIONS["relu"]
-    norm: Literal["none", "batch", "layer", "group"] = "batch"
+    norm: Norm = "batch"
     dropout: float | None = None
     dropout_at: Literal["every", "block", "output"] = "every"
     init: Annotated[Initializer, Choices(INITIALIZERS)] = INITIALIZERS["he_normal"]

@@ -1,7 +1,7 @@
 """Recurrent cells as values: what one step does, what is learned beside kernels, how it starts."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import jax
@@ -108,7 +108,7 @@ class LSTM(Cell):
     def parts(self) -> tuple[str, ...]:
         """The gates there are, and the new content."""
         gone = {self.without, "input" if self.coupled else "none"}
-        return tuple(part for part in ("input", "forget", "cell", "output") if part not in gone)
+        return tuple(part for part in ("input", "forget", "output", "cell") if part not in gone)
 
     @property
     def adds(self) -> bool:
@@ -149,27 +149,37 @@ class LSTM(Cell):
         if self.layer_norm:
             x, z = read
             read = x + _row(values["scale_state"], z) * _standardise(z)
-        seen = dict(zip(self.parts, jnp.split(read, len(self.parts), axis=-1), strict=True))
-        content = _activate(self.activation, "activation", values, seen["cell"])
-        forget = self._open("forget", values, seen, c)
-        admit = 1 - forget if self.coupled else self._open("input", values, seen, c)
-        c = forget * c + admit * content
+        width = c.shape[-1]
+        content = _apart(_activate(self.activation, "activation", values, read[:, -width:]))
+        gates = self._gates(values, read[:, :-width], c)
+        forget = gates("forget", c)
+        c = forget * c + (1 - forget if self.coupled else gates("input", c)) * content
         shown = c
         if self.layer_norm:
             shown = _row(values["scale_cell"], c) * _standardise(c) + _row(values["shift_cell"], c)
-        shown = _activate(self.activation, "activation", values, shown)
-        return self._open("output", values, seen, c) * shown, c
+        return gates("output", c) * _activate(self.activation, "activation", values, shown), c
 
-    def _open(
-        self, gate: str, values: Values, seen: Mapping[str, jax.Array], c: jax.Array
-    ) -> jax.Array:
-        """How far a gate is open."""
-        if gate not in seen:
-            return jnp.ones_like(c)
-        read = seen[gate]
-        if self.peepholes:
-            read = read + _row(values[f"peephole_{gate}"], c) * c
-        return _activate(self.gate, "gate", values, read)
+    def _gates(
+        self, values: Values, read: jax.Array, c: jax.Array
+    ) -> Callable[[str, jax.Array], jax.Array]:
+        """(name, c) -> how far a gate is open that may see this c."""
+        names = self.parts[:-1]
+
+        def split(x: jax.Array) -> dict[str, jax.Array]:
+            return dict(zip(names, jnp.split(x, len(names), axis=-1), strict=True)) if names else {}
+
+        if not self.peepholes:
+            opened = split(_apart(_activate(self.gate, "gate", values, read)))
+            return lambda name, c: opened.get(name, jnp.ones_like(c))
+        reads = split(read)
+
+        def see(name: str, c: jax.Array) -> jax.Array:
+            if name not in reads:
+                return jnp.ones_like(c)
+            peep = _row(values[f"peephole_{name}"], c) * c
+            return _activate(self.gate, "gate", values, reads[name] + peep)
+
+        return see
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,13 +215,12 @@ class GRU(Cell):
     def step(self, values: Values, read: Any, carry: Carry) -> Carry:
         """One step."""
         (h,) = carry
-        (reset, update, new), (z_reset, z_update, z_new) = (
-            jnp.split(each, 3, axis=-1) for each in read
-        )
-        reset = _activate(self.gate, "gate", values, reset + z_reset)
-        update = _activate(self.gate, "gate", values, update + z_update)
-        heard = reset * (z_new + _row(values["bias_new"], z_new))
-        new = _activate(self.activation, "activation", values, new + heard)
+        x, z = read
+        split = 2 * h.shape[-1]
+        gates = _apart(_activate(self.gate, "gate", values, x[:, :split] + z[:, :split]))
+        reset, update = jnp.split(gates, 2, axis=-1)
+        heard = reset * (z[:, split:] + _row(values["bias_new"], z))
+        new = _activate(self.activation, "activation", values, x[:, split:] + heard)
         return ((1 - update) * new + update * h,)
 
 
@@ -226,8 +235,18 @@ def _learned(activation: ActivationLike, place: str, features: int) -> dict[str,
 
 def _activate(activation: ActivationLike, place: str, values: Values, x: jax.Array) -> jax.Array:
     known = as_activation(activation)
-    rows = [_row(values[f"{place}_{name}"], x) for name in known.learned_names]
+    learned = [values[f"{place}_{name}"] for name in known.learned_names]
+    rows = [_row(jnp.tile(each, x.shape[-1] // len(each)), x) for each in learned]
     return known.function(x, *known.parameters, *rows)
+
+
+def _apart(x: jax.Array) -> jax.Array:
+    """Keeps XLA from computing `x` once more inside of what uses it.
+
+    A CPU runs the activation of all gates as one loop of full vectors; mixed with the slices that
+    are taken of it, a forward pass of 64 steps took 6.3 instead of 2.8 ms (128 units, batch 32).
+    """
+    return jax.lax.optimization_barrier(x)
 
 
 def _row(values: jax.Array, like: jax.Array) -> jax.Array:

@@ -1,8 +1,6 @@
-"""Plain convolutional nets from a short spec, and the published ones spelled in it."""
+"""Plain convolutional nets from the layers of a short spec."""
 
-import dataclasses
-import re
-from types import MappingProxyType
+import functools
 from typing import Literal
 
 import flax.linen as nn
@@ -13,109 +11,12 @@ from jaxtyping import Array, Float
 from nets.activations import ACTIVATIONS, ActivationLike, Nonlinearity, fan_out
 from nets.classifier import Classifier, dense
 from nets.conv import Conv, GlobalPool, LocalResponseNorm, Pool
-from nets.geometry import Padding
 from nets.initializers import INITIALIZERS, BiasInit, InitFunction, scaled
 from nets.normalization import Norm, normalise
 from nets.regularizers import Dropout
+from nets.specs import Block, Kind
 
-Kind = Literal["conv", "max", "average", "global", "lrn", "dense"]
 Places = Literal["every", "conv", "pool", "dense"]
-
-
-def _vgg(first: int, later: int) -> str:
-    """VGG with so many convolutions in the first two stages, and in each of the last three."""
-    widths = zip((64, 128, 256, 512, 512), (first, first, later, later, later), strict=True)
-    return " ".join(f"{width}k3 " * count + "max2" for width, count in widths) + " d4096 d4096"
-
-
-NETS: MappingProxyType[str, str] = MappingProxyType(
-    {
-        "lenet5": "6k5 avg2 16k5v avg2 d120 d84",
-        "alexnet": (
-            "96k11s4p2 lrn max3s2 256k5g2 lrn max3s2 384k3 384k3g2 256k3g2 max3s2 d4096 d4096"
-        ),
-        "alexnet_one_tower": "64k11s4p2 max3s2 192k5 max3s2 384k3 256k3 256k3 max3s2 d4096 d4096",
-        "alexnet_cifar": "64k5 max3s2p1 192k5 max3s2p1 384k3 256k3 256k3 max3s2p1 d1024 d1024",
-        "vgg11": _vgg(1, 2),
-        "vgg13": _vgg(2, 2),
-        "vgg16": _vgg(2, 3),
-        "vgg19": _vgg(2, 4),
-    }
-)
-"""Specs of published nets. LeNet-5 (LeCun et al. 1998) as it is usually built, with all maps
-connected and a padded first layer for 28x28; AlexNet (Krizhevsky et al. 2012) for 224x224 with its
-two groups, and in one tower (Krizhevsky 2014, arXiv 1404.5997); alexnet_cifar, the same layers with
-smaller windows and fewer dense units for 32x32; VGG (Simonyan & Zisserman 2015,
-arXiv 1409.1556, configurations A, B, D, E)."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Block:
-    """One layer of a spec.
-
-    Attributes:
-        kind: what it does.
-        features: filters of a convolution, units of a dense layer.
-        size, stride, padding, dilation, groups, shared: of its windows.
-    """
-
-    kind: Kind
-    features: int = 0
-    size: int = 1
-    stride: int = 1
-    padding: Padding = "same"
-    dilation: int = 1
-    groups: int = 1
-    shared: bool = True
-
-
-def parse_block(text: str) -> Block:
-    """Reads one layer: `64k3`, `96k11s4p2`, `32k5v`, `16k3d2g4u`, `max3s2`, `avg2`, `d120`.
-
-    A convolution is its filters, then in this order `k` kernel, `s` stride, `p` padding or `v` for
-    none (by default the output keeps the size of the input, over the stride), `d` dilation, `g`
-    groups, `u` for a kernel of its own at each position. `max` and `avg` pool: size, `s` stride (by
-    default the size), `p` padding. `global` averages each map, `lrn` is local response
-    normalisation, `d` a dense layer.
-
-    Raises:
-        ValueError: it is none of these, or has no features.
-    """
-    if re.match(r"d?0+(k|$)", text):
-        raise ValueError(f"{text!r}: a layer has at least one feature")
-    if text in ("global", "lrn"):
-        return Block(text)
-    if found := re.fullmatch(r"d(\d+)", text):
-        return Block("dense", int(found[1]))
-    if found := re.fullmatch(r"(max|avg)(\d+)(?:s(\d+))?(?:p(\d+))?", text):
-        kind, size, stride, padding = found.groups()
-        pads: Padding = int(padding) if padding else "valid"
-        return Block("max" if kind == "max" else "average", 0, int(size), int(stride or size), pads)
-    pattern = r"(\d+)k(\d+)(?:s(\d+))?(?:(v)|p(\d+))?(?:d(\d+))?(?:g(\d+))?(u)?"
-    if found := re.fullmatch(pattern, text):
-        features, size, stride, valid, padding, dilation, groups, unshared = found.groups()
-        pads = "valid" if valid else int(padding) if padding else "same"
-        numbers = (int(stride or 1), pads, int(dilation or 1), int(groups or 1))
-        return Block("conv", int(features), int(size), *numbers, not unshared)
-    raise ValueError(
-        f"{text!r} is no layer: write a convolution as 64k3, 96k11s4p2 or 16k5v, pooling as max2 "
-        "or avg3s2, a dense layer as d120, or global or lrn"
-    )
-
-
-def parse_blocks(spec: str) -> tuple[Block, ...]:
-    """Reads layers separated by spaces, or the name of a net in `NETS`.
-
-    Raises:
-        ValueError: a word is no layer, or a window follows a layer without positions.
-    """
-    blocks = tuple(parse_block(word) for word in NETS.get(spec.strip(), spec).split())
-    flat = False
-    for word, block in zip(NETS.get(spec.strip(), spec).split(), blocks, strict=True):
-        if flat and block.kind != "dense":
-            raise ValueError(f"{word!r} follows a layer whose output has no positions")
-        flat = flat or block.kind in ("dense", "global")
-    return blocks
 
 
 class ConvNet(Classifier):
@@ -130,7 +31,9 @@ class ConvNet(Classifier):
         classes: number of scores.
         channel_axis: whether the last axis of the inputs holds channels; otherwise one is added.
         activation: after every convolution and dense layer.
-        norm: normalisation before each activation; batch norm takes the place of the bias.
+        norm: normalisation before each activation; batch norm takes the place of the bias. Local
+            response norm follows the activation, as published, and of convolutions alone: units of
+            a dense layer have no neighbours.
         dropout: rate (None: no dropout in the program).
         dropout_at: after which layers: every convolution and dense layer, those of one kind, or
             after pooling (`max` and `avg`).
@@ -201,17 +104,22 @@ class ConvNet(Classifier):
 
     def _weighted(self, block: Block, number: int, hidden: jax.Array, *, train: bool) -> jax.Array:
         features = fan_out(self.activation, block.features)
-        biased = self.norm != "batch"
+        norm = "batch" if block.batch_norm else self.norm
+        biased = norm != "batch" or block.batch_norm
         if block.kind == "dense":
             flat = hidden.reshape(hidden.shape[0], -1)
             hidden = self._dense(features, flat, f"dense_{number}", use_bias=biased)
         else:
             hidden = self._conv(block, features, f"conv_{number}", use_bias=biased)(hidden)
-        hidden = normalise(
-            hidden, self.norm, f"norm_{number}",
+        activate = Nonlinearity(self.activation, name=f"activation_{number}")
+        normed = functools.partial(
+            normalise, norm=norm, name=f"norm_{number}",
             train=train, momentum=self.norm_momentum, dtype=self.dtype,
         )  # fmt: skip
-        return Nonlinearity(self.activation, name=f"activation_{number}")(hidden)
+        if norm != "local_response":
+            return activate(normed(hidden))
+        hidden = activate(hidden)
+        return hidden if block.kind == "dense" else normed(hidden)
 
     def _conv(self, block: Block, features: int, name: str, *, use_bias: bool) -> Conv:
         per_position = self.bias_per_position and not block.shared

@@ -50,7 +50,7 @@ class Layer:
     @property
     def shortcut(self) -> bool:
         """Whether it lies on the shortcut of a residual block."""
-        return _on_shortcut(self.path)
+        return on_shortcut(self.path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +162,7 @@ class _Reading:
         self.windowed.update([path] if windows else [])
         self.found.setdefault(path, None)
         before = self.flow.current
-        self.flow.enter(given, aside=_on_shortcut(path))
+        self.flow.enter(given, aside=on_shortcut(path))
         output = call(*args, **kwargs)
         layer = self.read(path, type(module).__name__, windows, given, _arrays(output)[-1])
         self.found[path] = self.found[path] or layer
@@ -192,7 +192,8 @@ class _Reading:
         return Layer(path, kind, inputs, outputs, count, kernel, windows, cost, fields)
 
 
-def _on_shortcut(path: Path) -> bool:
+def on_shortcut(path: Path) -> bool:
+    """Whether a path lies on the shortcut of a residual block."""
     return any(name.startswith("shortcut") for name in path)
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from nets.activations import ACTIVATIONS, ActivationLike, Nonlinearity, fan_out
 from nets.classifier import Classifier, dense
 from nets.initializers import INITIALIZERS, BiasInit, InitFunction, scaled
-from nets.normalization import Norm, normalise
+from nets.normalization import UnitNorm, normalise
 from nets.regularizers import Dropout, GaussianNoise
 
 
@@ -40,7 +40,7 @@ class MLP(Classifier):
     widths: tuple[int, ...]
     classes: int
     activation: ActivationLike | tuple[ActivationLike, ...] = ACTIVATIONS["relu"]
-    norm: Norm = "none"
+    norm: UnitNorm = "none"
     dropout: float | None = None
     input_dropout: float | None = None
     input_noise: float | None = None

@@ -6,7 +6,11 @@ import flax.linen as nn
 import jax
 from jax.typing import DTypeLike
 
-Norm = Literal["none", "batch", "layer", "group"]
+from nets.conv import LocalResponseNorm
+
+UnitNorm = Literal["none", "batch", "layer", "group"]
+"""Those that units without an order can have."""
+Norm = Literal[UnitNorm, "local_response"]
 GROUPS = 32
 """Groups of group normalisation (Wu & He 2018, arXiv 1803.08494, table 3)."""
 
@@ -23,9 +27,13 @@ def normalise(
 ) -> jax.Array:
     """Normalises `[batch, *space, channels]`, then scales and shifts each channel, inside a module.
 
+    Every norm but `local_response` has its own shift; only `batch` takes away a constant added to a
+    channel, and with it the bias of the layer before.
+
     `batch`: over batch and space, with running statistics for evaluation (Ioffe & Szegedy 2015).
     `layer`: over space and channels of each example (Ba et al. 2016). `group`: likewise, channels
-    in 32 groups, or as many as divide them (Wu & He 2018).
+    in 32 groups, or as many as divide them (Wu & He 2018). `local_response`: by neighbouring
+    channels, without scale and shift (Krizhevsky et al. 2012, who put it after the activation).
 
     Args:
         name: of the submodule.
@@ -36,6 +44,8 @@ def normalise(
     match norm:
         case "none":
             return x
+        case "local_response":
+            return LocalResponseNorm(name=name)(x)
         case "batch":
             return nn.BatchNorm(momentum=momentum, **shared)(x, use_running_average=not train)
         case "layer":

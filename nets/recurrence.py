@@ -107,7 +107,8 @@ def recur(
         )
         heard = before[0] if inputs.keep is None else before[0] * inputs.keep[None]
         by_z = by_x if adds else by_z
-        by_kernel = jnp.einsum("tbh,tbr->hr", heard, by_z)
+        rows = (-1, heard.shape[-1]), (-1, by_z.shape[-1])
+        by_kernel = heard.reshape(rows[0]).T @ by_z.reshape(rows[1])
         return (Recurrence(by_x, by_kernel, by_values, by_carry, by_keep, None, by_nudge),)
 
     run.defvjp(forward, backward)

@@ -15,6 +15,7 @@ os.environ.setdefault("ABLAX_MANUAL_DIR", "")
 CHECKED = [
     "nets",
     "experiments.classification",
+    "experiments.classifier_pictures",
     "experiments.convnet",
     "experiments.convolutional",
     "experiments.data",
@@ -23,12 +24,13 @@ CHECKED = [
     "experiments.optimizers",
     "experiments.resnet",
     "experiments.transformations",
+    "experiments.window_pictures",
     *(
         f"experiments.engine.{name}"
         for name in (
             "analysis", "answer", "claim_text", "claims", "config", "contrasts", "diagnostics",
-            "folder", "grids", "interactions", "keys", "layer_text", "lease", "options", "paired",
-            "pairing", "plan", "preview",
+            "drawing", "folder", "grids", "illustrate", "interactions", "keys", "layer_text",
+            "lease", "options", "paired", "pairing", "pictures", "plan", "preview",
             "program", "record", "results", "session", "statistics", "step", "study", "text",
             "train", "values", "verdicts", "visit_text", "wording",
         )

@@ -287,6 +287,8 @@ REFUSED = {
     "study mlp --arm 'a l2=1'": "one arm is no comparison",
     "study mlp --arm 'a l2=1' --arm 'a l1=1'": "an arm called a is there already",
     "study mlp --arm 'a l2' --arm b": "'l2' has no value; write field=value",
+    "study convnet --arm 'a layers=4k3 max2' --arm b": "'max2' has no value; write field=value, or",
+    "study convnet --arm 'a layers=\"4k3' --arm b": "a quotation mark has no second",
     "study mlp --arm 'a l3=1' --arm b": "unknown field 'l3'; known: dataset,",
     "study mlp --arm 'a l2=x|1' --arm b": "--l2: expected a number, not 'x'",
     "report": "report takes one folder: launch.py report DIR",

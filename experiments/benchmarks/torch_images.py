@@ -18,8 +18,8 @@ from experiments.benchmarks.images import (
 )
 from experiments.benchmarks.problem import Arrays, Side
 from experiments.benchmarks.pytorch import tensors
-from nets.convnet import parse_blocks
 from nets.residual import cifar_stages
+from nets.specs import parse_blocks
 
 
 class Flat(nn.Module):

@@ -18,7 +18,7 @@ from experiments.engine.keys import permutation
 Fill = Literal["zero", "reflect"]
 
 # What a batch's key is folded with; the flips of all epochs, with an epoch that never comes.
-_TRANSLATE, _FLIP, _CUTOUT, _WEIGHT, _PARTNERS = range(5)
+_TRANSLATE, _FLIP, _CUTOUT, _WEIGHT, _PARTNERS, _NOISE = range(6)
 _COINS = 2**32 - 1
 
 
@@ -36,6 +36,7 @@ class Augmentation:
             Taylor 2017); none: off.
         mixup: alpha of the Beta(alpha, alpha) weight by which a batch and its permutation, inputs
             and losses, are averaged (Zhang et al. 2018); none: off.
+        input_noise: standard deviation of Gaussian noise added after all but mixup; none: off.
     """
 
     translate: int | None = None
@@ -43,6 +44,7 @@ class Augmentation:
     flip: Literal["none", "random", "alternating"] = "none"
     cutout: int | None = None
     mixup: float | None = None
+    input_noise: float | None = None
 
 
 def check_augmentation(config: Augmentation, spec: Spec) -> None:
@@ -61,8 +63,9 @@ def check_augmentation(config: Augmentation, spec: Spec) -> None:
                 f"{flag} {size}: must be 1 to {largest}, for inputs of "
                 f"{'x'.join(map(str, spec.shape))}; none switches it off"
             )
-    if config.mixup is not None and not 0 < config.mixup < float("inf"):
-        raise UsageError(f"--mixup {config.mixup:g}: must be positive; none switches it off")
+    for flag, value in {"--mixup": config.mixup, "--input-noise": config.input_noise}.items():
+        if value is not None and not 0 < value < float("inf"):
+            raise UsageError(f"{flag} {value:g}: must be positive; none switches it off")
 
 
 def augment(
@@ -72,7 +75,7 @@ def augment(
     flips: jax.Array | None = None,
     axes: int | None = None,
 ) -> jax.Array:
-    """Translates, flips and cuts out: a function of the inputs and the key.
+    """Translates, flips, cuts out and adds noise: a function of the inputs and the key.
 
     Args:
         config: what is done; `mixup` is another function.
@@ -101,6 +104,9 @@ def augment(
         sides = jnp.array(x.shape[1 : axes + 1])[None]
         centres = jax.random.randint(jax.random.fold_in(key, _CUTOUT), (len(x), axes), 0, sides)
         x = cut_out(x, centres, config.cutout)
+    if config.input_noise is not None:
+        drawn = jax.random.normal(jax.random.fold_in(key, _NOISE), x.shape, x.dtype)
+        x = x + jnp.asarray(config.input_noise, x.dtype) * drawn
     return x
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import pathlib
+import shlex
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -107,7 +108,7 @@ def _spelled(values: Mapping[str, str], without: Collection[str] = ()) -> list[s
 
 
 def _spelled_arms(declared: "Declared") -> list[str]:
-    return [" ".join([name, *_spelled(values)]) for name, values in declared.arms.items()]
+    return [shlex.join([name, *_spelled(values)]) for name, values in declared.arms.items()]
 
 
 def train(

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from experiments.data.dataset import Dataset, Spec
 from experiments.engine.keys import Streams
+from experiments.engine.pictures import Picture
 from experiments.engine.selection import Selection
 from experiments.engine.statistics import Metric
 
@@ -56,7 +56,9 @@ class Experiment:
         selection: (config) -> which parameters are evaluated; by default the last. (traced)
         measure: (config, net, params, model_state, data) -> further numbers of the final net,
             reported beside the metrics. (traced)
-        pictures: (config, params, spec) -> name -> image array, kept beside the results.
+        pictures: (config, net, params, model_state, data) -> name -> `Picture`, of the final net of
+            each cell's first seed, kept beside the results. On the host: `data` holds NumPy arrays,
+            the splits as loaded and the replica's own.
     """
 
     name: str
@@ -75,4 +77,4 @@ class Experiment:
     evaluate: Callable[..., tuple[dict[str, jax.Array], jax.Array | None]]
     selection: Callable[[Any], Selection] = lambda config: Selection()
     measure: Callable[..., dict[str, jax.Array]] | None = None
-    pictures: Callable[[Any, Tree, Spec], dict[str, np.ndarray]] | None = None
+    pictures: Callable[..., Mapping[str, Picture]] | None = None

@@ -1,5 +1,6 @@
 """What a study is asked to compare, as the command line spells it: `--vary`, `--tune`, `--arm`."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -56,6 +57,8 @@ def _values(leaf: Leaf, text: str, where: str) -> tuple[Any, ...]:
 def read_arms(config: Any, given: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Reads repeated `--arm "NAME field=value field=value|value"` options.
 
+    A value with spaces is quoted: `--arm "NAME layers='8k3 max2'"`.
+
     Returns:
         Name -> field -> value, or a list of values to tune the field on.
 
@@ -64,8 +67,11 @@ def read_arms(config: Any, given: Sequence[str]) -> dict[str, dict[str, Any]]:
     """
     arms: dict[str, dict[str, Any]] = {}
     for text in given:
-        name, *fields = text.split() or [""]
         where = f'--arm "{text}"'
+        try:
+            name, *fields = shlex.split(text) or [""]
+        except ValueError:
+            raise UsageError(f"{where}: a quotation mark has no second") from None
         if not name or "=" in name:
             raise UsageError(f'{where}: begin with a name: --arm "NAME field=value"')
         if name in arms:
@@ -81,7 +87,7 @@ def read_arms(config: Any, given: Sequence[str]) -> dict[str, dict[str, Any]]:
 def _arm_field(config: Any, text: str, where: str) -> tuple[str, Any]:
     name, equals, values = text.partition("=")
     if not equals or not values:
-        raise UsageError(f"{where}: {text!r} has no value; write field=value")
+        raise UsageError(f"{where}: {text!r} has no value; write field=value, or field='two words'")
     try:
         leaf = leaf_of(type(config), name)
         found = [parse(leaf, value) for value in values.split("|")]

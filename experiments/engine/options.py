@@ -86,7 +86,7 @@ class Comparison:
             a grid. Levels with commas of their own are quoted and separated by `;`:
             "width=100;100,100".
         arm: a named level that sets several fields, the reference first: "l2 l2=1e-4|1e-3", where
-            `|` separates values to tune. Repeat it for each level.
+            `|` separates values to tune; "small layers='4k3 max2'". Repeat it for each level.
         seeds: replicates of every cell.
         tune: a nuisance field and its grid: learning_rate=1e-3,1e-2. Every cell gets the value
             with its best validation score. Repeat it for further fields.

@@ -1,59 +1,74 @@
-"""Arrays as images: what an experiment's `pictures` made, written into the study folder."""
+"""Pictures in the study folder: what they show, and the numbers behind them."""
 
 import pathlib
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
+from experiments.engine import drawing
+from experiments.engine.drawing import Pixels
+
 SHORT_SIDE = 160
-"""Pixels of the shorter side of a written image, at least; whole-number enlargement."""
+"""Pixels of the shorter side of a picture by `picture_of`, at least."""
+STRIP = 16  # of a picture that is one row or column
 
 
-def colour(values: np.ndarray) -> np.ndarray:
-    """Signed numbers [height, width] as colours [height, width, 3], uint8.
+class Picture(NamedTuple):
+    """A picture and what it shows.
 
-    Blue below zero, white at zero, red above; the largest absolute value is fully coloured.
+    Attributes:
+        values: the numbers shown, in any shape.
+        pixels: how they are shown, uint8 `[height, width, 3]`.
     """
-    scaled = values / max(float(np.abs(values).max()), 1e-30)
-    red = np.clip(1 + scaled, 0, 1)
-    blue = np.clip(1 - scaled, 0, 1)
-    green = np.minimum(red, blue)
-    return np.round(255 * np.stack([red, green, blue], axis=-1)).astype(np.uint8)
+
+    values: np.ndarray
+    pixels: Pixels
 
 
-def pixels_of(values: np.ndarray) -> np.ndarray:
-    """What is shown of an array: [height, width, 3], uint8.
+def picture_of(values: np.ndarray) -> Picture:
+    """One array as a picture, magnified by a whole number.
 
     Args:
         values: uint8 colours [height, width, 3], shown as they are; signed numbers of that shape:
             grey at zero, the largest absolute value full or no colour; signed numbers [height,
-            width] as `colour`; other channels [height, width, channels] so, side by side.
+            width]: blue below zero, white at zero, red above; other channels [height, width,
+            channels] so, side by side.
     """
-    if values.dtype == np.uint8 and values.ndim == 3:
+    pixels = _pixels_of(np.asarray(values))
+    sizes = pixels.shape[:2]
+    factor = drawing.factor_to(SHORT_SIDE, sizes) if min(sizes) > 1 else STRIP
+    return Picture(values, drawing.magnified(pixels, factor))
+
+
+def _pixels_of(values: np.ndarray) -> Pixels:
+    if values.ndim == 3 and values.dtype == np.uint8 and values.shape[2] == 3:
         return values
-    values = np.asarray(values, np.float64)
+    values = values.astype(np.float64)
     if values.ndim == 3 and values.shape[2] == 3:
-        scaled = values / max(float(np.abs(values).max()), 1e-30)
-        return np.round(127.5 * (1 + scaled)).astype(np.uint8)
+        return drawing.around_grey(values)
     if values.ndim == 3:
         values = np.concatenate(np.moveaxis(values, 2, 0), axis=1)
-    return colour(values)
+    return drawing.red_and_blue(values)
 
 
-def write(folder: pathlib.Path, images: Mapping[str, np.ndarray]) -> None:
-    """Writes each array as `<name>.png`, and all of them as `arrays.npz`.
+def check(picture: Picture) -> None:
+    """Raises `TypeError` for what cannot be written as a picture."""
+    pixels = picture.pixels
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise TypeError(
+            f"pixels are uint8 [height, width, 3], here {pixels.dtype} {list(pixels.shape)}"
+        )
+    if np.asarray(picture.values).dtype.kind not in "biuf":
+        raise TypeError(f"values are numbers, here {np.asarray(picture.values).dtype}")
 
-    Args:
-        images: name -> what `pixels_of` takes.
-    """
+
+def write(folder: pathlib.Path, pictures: Mapping[str, Picture]) -> None:
+    """Writes each picture as `<name>.png`, and the numbers of all as `arrays.npz`."""
     from PIL import Image
 
     folder.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(folder / "arrays.npz", allow_pickle=False, **images)
-    for name, values in images.items():
-        pixels = pixels_of(values)
-        height, width = pixels.shape[:2]
-        factor = -(-SHORT_SIDE // max(min(height, width), 1)) if min(height, width) > 1 else 16
-        picture = Image.fromarray(pixels)
-        picture = picture.resize((width * factor, height * factor), Image.Resampling.NEAREST)
-        picture.save(folder / f"{name.replace('/', '_')}.png")
+    arrays = {name: picture.values for name, picture in pictures.items()}
+    np.savez_compressed(folder / "arrays.npz", allow_pickle=False, **arrays)
+    for name, picture in pictures.items():
+        Image.fromarray(picture.pixels).save(folder / f"{name.replace('/', '_')}.png")

@@ -148,13 +148,20 @@ def measures_text(
         return []
     columns = [_means(make_grid(study, jobs, done, name).values) for name in names]
     rows = [
-        [*cell.levels.values(), *("-" if c[i] is None else f"{c[i]:.4g}" for c in columns)]
+        [*cell.levels.values(), *(_short(column[i]) for column in columns)]
         for i, cell in enumerate(study.cells)
     ]
     header = [*factors(study), *names]
     return ["Further measures of the final nets, means over seeds:", *table(
         header, rows, width, len(factors(study))
     )]  # fmt: skip
+
+
+def _short(value: float | None) -> str:
+    """Four digits, but all of a whole number."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value == round(value) else f"{value:.4g}"
 
 
 def save(folder: pathlib.Path, result: Answer) -> None:

@@ -256,7 +256,7 @@ def _train(
             concurrent.futures.ThreadPoolExecutor(1) as pool,
         ):
             work = Work(folder, study.evaluate_every, log, meter, *saved, leftover=begun - {*done})
-            session = Session(study, prepared, done, work, pool)
+            session = Session(study, prepared, done, work, pool, echo)
             train_jobs(session, tuning_jobs(study), "tuning")
             chosen = results.choices(study, metric, done)
             train_jobs(session, results.report_jobs(study, chosen), "training")

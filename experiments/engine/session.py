@@ -12,13 +12,13 @@ import jax
 import numpy as np
 
 from experiments.data.dataset import Dataset
-from experiments.engine import pictures
 from experiments.engine import plan as planning
 from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.config import describe
 from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Data, Tree
 from experiments.engine.folder import shares_of
+from experiments.engine.illustrate import illustrate
 from experiments.engine.parameters import write_parameters
 from experiments.engine.plan import Cost, Override, Plan
 from experiments.engine.program import Layout, Program, build, share
@@ -235,6 +235,7 @@ class Session:
     """A study under way: what is compiled, what is done, where it is written.
 
     Attributes:
+        echo: called with each warning.
         compiled: program by static config; compiled once, used by tuning and reporting.
     """
 
@@ -243,6 +244,7 @@ class Session:
     done: Done
     work: Work
     pool: concurrent.futures.Executor
+    echo: Callable[[str], None]
     compiled: dict[Any, concurrent.futures.Future[tuple[Program, Tree]]] = dataclasses.field(
         default_factory=dict
     )
@@ -317,7 +319,5 @@ def _save_nets(session: Session, entry: Prepared, group: Group, kept: Kept) -> N
     for lane, job in enumerate(group.jobs):
         mine = jax.tree.map(lambda leaf, i=lane: np.asarray(leaf[i]), kept)
         write_parameters(folder, job, mine)
-        if study.experiment.pictures is None or job.seed != study.first_seed:
-            continue
-        if images := study.experiment.pictures(job.config, mine.params, entry.dataset.spec):
-            pictures.write(folder / "pictures" / f"cell_{job.cell}", images)
+        if job.seed == study.first_seed:
+            illustrate(folder, study, entry.dataset, job, mine, session.echo)

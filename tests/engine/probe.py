@@ -10,6 +10,7 @@ import numpy as np
 
 from experiments import mlp
 from experiments.engine.config import replace
+from experiments.engine.pictures import picture_of
 from experiments.engine.run import Outcome
 from experiments.engine.study import make_job
 
@@ -27,9 +28,9 @@ def fingerprint(config: Any, net: Any, params: Any, model_state: Any, data: Any)
     return {f"bits_{i}": half.astype(jnp.float32) for i, half in enumerate(halves)}
 
 
-def leaves_as_pictures(config: Any, params: Any, spec: Any) -> dict[str, np.ndarray]:
+def leaves_as_pictures(config: Any, net: Any, params: Any, model_state: Any, data: Any):
     return {
-        jax.tree_util.keystr(path, simple=True, separator="_"): np.atleast_2d(leaf)
+        jax.tree_util.keystr(path, simple=True, separator="_"): picture_of(np.atleast_2d(leaf))
         for path, leaf in jax.tree_util.tree_leaves_with_path(params)
     }
 

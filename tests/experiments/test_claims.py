@@ -14,15 +14,18 @@ from experiments import EXPERIMENTS, classification, mlp
 from experiments.claims import CLAIMS
 from experiments.data.dataset import Spec
 from experiments.engine.claiming import study_of
+from experiments.engine.config import replace
 from experiments.engine.keys import Streams
 from experiments.engine.session import possible_jobs
 from experiments.engine.step import Replica, Trainer
 from experiments.engine.study import Study
+from experiments.optimizers import schedule_factor
 from experiments.studies import STUDIES
 
 SPECS = {
     "mnist1d": Spec((40,), 10, train_rows=4000),
     "mnist": Spec((28, 28), 10, train_rows=60_000),
+    "cifar10": Spec((32, 32, 3), 10, train_rows=50_000),
 }
 
 
@@ -67,7 +70,9 @@ def test_every_claim_is_a_study_whose_cells_can_train(name):
 def test_mnist1d_is_trained_as_its_authors_do():
     assert parameters("mnist1d-linear") == {"linear": 410}
     assert parameters("mnist1d-mlp") == {"mlp": 15_210}
-    for name in ("mnist1d-linear", "mnist1d-mlp"):
+    assert set(parameters("mnist1d-mlp-shuffled").values()) == {15_210}
+    assert parameters("mnist1d-cnn") == {"cnn": 5_210, "shuffled": 5_210}
+    for name in ("mnist1d-linear", "mnist1d-mlp", "mnist1d-cnn"):
         asked = study(name)
         config = possible_jobs(asked)[0].config
         dataset = asked.experiment.load(config, None)
@@ -87,7 +92,7 @@ def test_mnist1d_is_trained_as_its_authors_do():
             Replica({}, jax.numpy.int32(0))
         )
         for layer in state.params.values():
-            bound = 1 / math.sqrt(layer["kernel"].shape[0])
+            bound = 1 / math.sqrt(math.prod(layer["kernel"].shape[:-1]))
             for leaf in layer.values():
                 assert 0.8 * bound < np.abs(leaf).max() <= bound
 
@@ -168,3 +173,44 @@ def test_the_l2_svm_is_trained_as_its_paper_says():
         assert (net.input_noise, net.input_noise_steps) == (1, 120_000)
         assert config.objective.loss == {"softmax": "cross_entropy", "svm": "squared_hinge"}[row]
         assert (config.objective.l2, config.objective.penalise) == (0.0005, "output")
+
+
+@pytest.mark.parametrize("name", ["mnist1d-mlp-shuffled", "mnist1d-cnn"])
+def test_shuffled_rows_differ_in_their_positions_alone(name):
+    plain, shuffled = configs(name).values()
+    assert not plain.data.permute and replace(plain, {"permute": True}) == shuffled
+
+
+def test_epochs_until_a_quarter_of_the_training_rows_are_wrong():
+    def read(*errors: float) -> float:
+        lines = [{"epoch": n, "train_accuracy": 1 - e} for n, e in enumerate(errors, start=1)]
+        return CLAIMS["relu-tanh"].quantity.read([*lines, {"train_accuracy": 1.0}])
+
+    assert read(0.6, 0.35, 0.15, 0.1) == pytest.approx(2.5)
+    assert read(0.6, 0.25) == pytest.approx(2)
+    assert read(0.25) == pytest.approx(1)
+    assert read(0.6, 0.3) == math.inf
+
+
+def test_relu_and_tanh_differ_in_the_activation_alone():
+    tanh, relu = configs("relu-tanh").values()
+    assert replace(tanh, {"activation": relu.activation}) == relu
+    assert tanh.objective.l2 is tanh.dropout is tanh.optimizer.weight_decay is None
+    conv = 16 * (75 + 1) + 16 * (400 + 1) + 32 * (400 + 1)
+    assert set(parameters("relu-tanh").values()) == {conv + 10 * (512 + 1)}
+
+
+def test_the_gelu_papers_convolutions_are_trained_as_it_says():
+    wide, narrow = 9 * 96, 9 * 192
+    kernels = 27 * 96 + 2 * wide * 96 + wide * 192 + 3 * narrow * 192 + 2 * 192 * 192
+    scales = 2 * (3 * 96 + 6 * 192)  # batch norm in place of biases
+    assert set(parameters("gelu-cifar").values()) == {kernels + scales + 193 * 10}
+    for row, config in configs("gelu-cifar").items():
+        assert config.activation.name == row and config.augmentation.input_noise == 0.15
+        assert (config.norm, config.dropout, config.dropout_at) == ("batch", 0.5, "pool")
+        assert steps(config) == 100_000
+        factors = [schedule_factor(config.optimizer, jnp.int32(s), 100_000) for s in SHOWN]
+        np.testing.assert_allclose(factors, [1, 1, 1, 0.5, 0], atol=1e-4)
+
+
+SHOWN = (0, 1, 50_000, 75_000, 100_000)

@@ -191,6 +191,8 @@ def test_measures_against_numpy(pieces):
     state = first_state(made)
     found = measure(made.trainer, state, made.replica, made.data)
     measured = {name: float(value) for name, value in found.items()}
+    leaves = [leaf for layer in state.params.values() for leaf in layer.values()]
+    assert measured["parameters"] == sum(leaf.size for leaf in leaves)
     weights = np.concatenate([np.ravel(layer["kernel"]) for layer in state.params.values()])
     weights, n = np.abs(weights.astype(np.float64)), weights.size
     hoyer = (n**0.5 - weights.sum() / np.sqrt((weights**2).sum())) / (n**0.5 - 1)
@@ -216,21 +218,6 @@ def test_chance_is_one_in_as_many_as_there_are_classes():
     accuracy, loss = classification.metrics(mlp.Config(), Spec((5,), 4))
     assert (accuracy.name, accuracy.chance, accuracy.higher_is_better) == ("accuracy", 0.25, True)
     assert (loss.name, loss.chance, loss.higher_is_better) == ("loss", None, False)
-
-
-def test_templates_are_those_of_a_linear_classifier():
-    kernel = np.arange(24.0, dtype=np.float32).reshape(6, 4)
-    params = {"output": {"kernel": kernel, "bias": np.zeros(4)}}
-    images = classification.linear_templates(None, params, Spec((2, 3), 4))
-    assert set(images) == {f"template_{k}" for k in range(4)}
-    np.testing.assert_array_equal(images["template_1"], kernel[:, 1].reshape(2, 3))
-    line = classification.linear_templates(None, params, Spec((6,), 4))
-    assert line["template_0"].shape == (1, 6)
-    colours = classification.linear_templates(None, params, Spec((1, 2, 3), 4))
-    np.testing.assert_array_equal(colours["template_3"], kernel[:, 3].reshape(1, 2, 3))
-    assert classification.linear_templates(None, params, Spec((1, 2, 3, 1), 4)) == {}
-    deeper = {**params, "layer_1": {"kernel": np.ones((6, 6))}}
-    assert classification.linear_templates(None, deeper, Spec((2, 3), 4)) == {}
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 import csv
 import functools
+import pathlib
 
+import numpy as np
 import pytest
 
 from experiments import EXPERIMENTS, convnet
@@ -10,6 +12,7 @@ from experiments.data.dataset import Spec
 from experiments.engine.cli import main
 from experiments.engine.config import leaves, parse, replace
 from experiments.engine.errors import UsageError
+from experiments.engine.parameters import read_parameters
 from experiments.engine.plan import estimate
 from tests.experiments.conftest import step_of
 
@@ -23,7 +26,7 @@ def pieces(image_pieces):
 
 
 STATIC = {
-    "layers": "4k3 max2", "activation": "tanh", "norm": "batch", "dropout": "0.1",
+    "layers": "4k3 max2", "activation": "tanh", "norm": "local_response", "dropout": "0.1",
     "init": "lecun_normal", "bias_init": "fan_in_uniform", "compute_dtype": "bfloat16",
     "translate": "1", "flip": "alternating", "cutout": "2", "mixup": "0.5",
 }  # fmt: skip
@@ -97,3 +100,20 @@ def test_it_learns_through_run(images_file, tmp_path, capsys):
     assert float(row["test_accuracy"]) > 0.9
     assert main(EXPERIMENTS, ["reproduce", str(tmp_path / "run")], prog="launch.py") == 0
     assert "identical" in capsys.readouterr().out
+    pictures, again = (arrays_of(tmp_path / name) for name in ("run", "run-reproduced"))
+    assert pictures.keys() == again.keys()
+    for name, values in pictures.items():
+        np.testing.assert_array_equal(again[name], values)
+    kept = read_parameters(tmp_path / "run", 0, 0)
+    assert kept is not None
+    kernel = kept["params/conv_1/kernel"]
+    np.testing.assert_array_equal(pictures["filters_conv_1"], kernel)
+
+
+def arrays_of(folder: pathlib.Path) -> dict[str, np.ndarray]:
+    """The numbers behind a study's pictures, each of which is there as a file."""
+    pictures = folder / "pictures" / "cell_0"
+    with np.load(pictures / "arrays.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    assert {path.stem for path in pictures.glob("*.png")} == arrays.keys()
+    return arrays

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from nets.activations import ACTIVATIONS
-from nets.convnet import NETS, Block, ConvNet, parse_block, parse_blocks
+from nets.convnet import ConvNet
 from nets.initializers import INITIALIZERS
 from nets.layers import depth, layers
+from nets.specs import NETS, Block, parse_block, parse_blocks
 
 SPEC = "6k3 lrn max2 8k3s2 avg2 d12"
 INPUTS = jnp.asarray(np.random.default_rng(0).normal(size=(4, 16, 16, 3)), jnp.float32)
@@ -29,7 +30,7 @@ def scores(net, variables, x=INPUTS) -> Any:
 def parameters(spec, classes, shape) -> int:
     net, sample = ConvNet(parse_blocks(spec), classes), jnp.zeros((1, *shape))
     shapes = jax.eval_shape(functools.partial(initial, net), sample)
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes["params"]))
 
 
 PUBLISHED = {
@@ -40,6 +41,10 @@ PUBLISHED = {
     "vgg13": (1000, (224, 224, 3), 133_047_848, 13),
     "vgg16": (1000, (224, 224, 3), 138_357_544, 16),
     "vgg19": (1000, (224, 224, 3), 143_667_240, 19),
+    "vgg11_bn": (1000, (224, 224, 3), 132_868_840, 11),
+    "vgg13_bn": (1000, (224, 224, 3), 133_053_736, 13),
+    "vgg16_bn": (1000, (224, 224, 3), 138_365_992, 16),
+    "vgg19_bn": (1000, (224, 224, 3), 143_678_248, 19),
 }
 
 
@@ -62,6 +67,7 @@ WORDS = {
     "96k11s4p2": Block("conv", 96, 11, 4, 2),
     "16k5v": Block("conv", 16, 5, 1, "valid"),
     "16k3s2d3g4u": Block("conv", 16, 3, 2, "same", 3, 4, False),
+    "64k3b": Block("conv", 64, 3, batch_norm=True),
     "max3s2p1": Block("max", 0, 3, 2, 1),
     "avg2": Block("average", 0, 2, 2, "valid"),
     "global": Block("global"),
@@ -127,6 +133,29 @@ def test_normalisation_before_every_activation(norm):
         axes = (1, 2)
     np.testing.assert_allclose(np.mean(maps, axes), 0, atol=1e-4)
     np.testing.assert_allclose(np.var(maps, axes), 1, atol=1e-2)
+
+
+def test_batch_norm_of_a_layer_is_beside_its_bias_and_in_place_of_the_norm_of_the_net():
+    net = ConvNet(parse_blocks("6k3b 6k3 d5"), 3, norm="group")
+    variables = initial(net)
+    assert set(variables["batch_stats"]) == {"norm_1"}
+    assert {"norm_1", "norm_2", "norm_3"} <= set(variables["params"])
+    assert all("bias" in variables["params"][name] for name in ("conv_1", "conv_2", "dense_3"))
+    batch = initial(ConvNet(parse_blocks("6k3b 6k3 d5"), 3, norm="batch"))["params"]
+    assert [("bias" in batch[name]) for name in ("conv_1", "conv_2", "dense_3")] == [
+        True,
+        False,
+        False,
+    ]
+
+
+def test_local_response_norm_follows_the_activation_of_convolutions_alone():
+    by_norm = ConvNet(parse_blocks("8k3 max2 d5"), 3, norm="local_response")
+    by_word = ConvNet(parse_blocks("8k3 lrn max2 d5"), 3)
+    variables = initial(by_norm)
+    assert set(variables["params"]) == set(initial(by_word)["params"])  # biases, no scale
+    assert "bias" in variables["params"]["conv_1"]
+    np.testing.assert_array_equal(scores(by_norm, variables), scores(by_word, variables))
 
 
 DROPS = {

@@ -11,7 +11,7 @@ from jax.test_util import check_grads
 
 from nets.activations import ACTIVATIONS, as_activation
 from nets.initializers import INITIALIZERS
-from nets.mlp import MLP, Norm
+from nets.mlp import MLP, UnitNorm
 
 RNG = np.random.default_rng(0)
 INPUTS = jnp.asarray(RNG.normal(size=(6, 4)), jnp.float32)
@@ -159,7 +159,7 @@ def test_norms_survive_a_large_mean():
     """A variance as E[x^2] - E[x]^2 in float32 would be lost next to a mean of 1e3."""
     x = np.random.default_rng(2).normal(size=(64, 3)).astype(np.float32) + np.float32(1e3)
     wide_x = x.astype(np.float64)
-    norms: tuple[tuple[Norm, int], ...] = (("batch", 0), ("layer", 1))
+    norms: tuple[tuple[UnitNorm, int], ...] = (("batch", 0), ("layer", 1))
     for norm, axis in norms:
         net: Any = MLP((3,), 3, ACTIVATIONS["identity"], norm, kernel_init=INITIALIZERS["identity"])
         variables = initial(net, jnp.asarray(x))

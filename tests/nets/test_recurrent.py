@@ -96,7 +96,7 @@ def one_step(cell, p, x, h, c):
         if str(cell.activation) == "prelu":
             return np.where(read[0] > 0, read[0], p["activation_slope"] * read[0]), c
         return FUNCTIONS[str(cell.activation)](read[0]), c
-    names = [n for n in ("input", "forget", "cell", "output") if n != cell.without]
+    names = [n for n in ("input", "forget", "output", "cell") if n != cell.without]
     names = [n for n in names if not (cell.coupled and n == "input")]
     part = dict(zip(names, read, strict=True))
     act, gate = FUNCTIONS[cell.activation.name], FUNCTIONS[cell.gate.name]

@@ -1,41 +1,7 @@
-"""Declared studies: a question, a grid, and what is tuned so that the comparison is fair.
+"""Declared studies of perceptrons."""
 
-`python launch.py study NAME` runs one; its options change the declaration: `--dataset digits`,
-`--seeds 20`, `--vary` of the same field.
-"""
+from experiments.studies.declared import RATES, Declared
 
-import dataclasses
-from collections.abc import Mapping
-
-
-@dataclasses.dataclass(frozen=True)
-class Declared:
-    """A study spelled as on the command line.
-
-    Attributes:
-        experiment: the experiment it belongs to.
-        question: what it asks, printed above the answer.
-        vary: factor -> levels, the reference first.
-        arms: levels of the factor "arm", each with fields of its own; `a|b` is tuned.
-        tune: nuisance field -> grid.
-        config: config fields that differ from the experiment's defaults.
-        seeds: reporting seeds.
-        margin: differences smaller than this count as equivalent.
-        diagnose: record gradients and activations.
-    """
-
-    experiment: str
-    question: str
-    vary: Mapping[str, str]
-    arms: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
-    tune: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    config: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    seeds: int = 10
-    margin: float | None = None
-    diagnose: bool = False
-
-
-RATES = "1e-4,3e-4,1e-3,3e-3,1e-2,3e-2,1e-1,3e-1"
 EVERY_ACTIVATION = (
     "relu,identity,sigmoid,tanh,hard_tanh,relu6,leaky_relu,prelu,elu,celu,selu,gelu,gelu_tanh,"
     "silu,swish,mish,softplus,softsign,maxout"
@@ -49,7 +15,7 @@ SMALL = {
     "epochs": "100",
 }
 
-STUDIES = {
+PERCEPTRONS = {
     "default": Declared(
         "mlp",
         "Which activation and how much dropout, each at its own best learning rate?",

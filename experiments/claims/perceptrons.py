@@ -1,57 +1,18 @@
-"""Published results, the recipes that should give them, and when they count as reproduced.
+"""Published results of perceptrons."""
 
-`python launch.py claim` lists them, `python launch.py claim NAME` runs one. Sources say how a
-number was checked: *read* in the publication or its repository, *transcribed* by somebody else, or
-*from memory*. Bounds were set before the claim was run.
-"""
-
-from collections.abc import Sequence
-
-from experiments.engine.claims import Claim, Line, Published, Quantity, Rule
-
-
-def _accuracy(lines: Sequence[Line]) -> float:
-    return 100 * lines[-1]["test_accuracy"]
-
-
-def _error(lines: Sequence[Line]) -> float:
-    return 100 - 100 * lines[-1]["test_accuracy"]
-
-
-def _near(row: str, value: float, tolerance: float, source: str) -> Rule:
-    """The mean of a row within a tolerance of the paper's number."""
-    bounds = round(value - tolerance, 6), round(value + tolerance, 6)
-    return Rule("mean", (row,), *bounds, Published(value, "paper", source))
-
-
-ACCURACY = Quantity("test accuracy", "%", _accuracy, worst=10.0, decimals=1)
-ERROR = Quantity("test error", "%", _error, worst=90.0)
-
-MNIST1D_PAPER = (
-    "Greydanus and Kobak, ICML 2024, arXiv 2011.14439: abstract of version 1, table 1 (read)"
+from experiments.claims.shared import (
+    ACCURACY,
+    ERROR,
+    MNIST1D,
+    MNIST1D_CODE,
+    MNIST1D_PAPER,
+    MNIST1D_RECIPE,
+    MNIST1D_TABLE,
+    near,
 )
-MNIST1D_CODE = (
-    "github.com/greydanus/mnist1d, notebooks/mnist1d-classification.ipynb, printed at step 6000, "
-    "one seed (read)"
-)
-MNIST1D_RECIPE = (
-    "As in the authors' notebook: 4,000 training rows in batches of 100 in the order of the file, "
-    "Adam at 0.01, 6,000 steps, cross-entropy, weights and biases U(-1/sqrt(fan-in), "
-    "1/sqrt(fan-in)); no validation rows."
-)
-MNIST1D = {
-    "dataset": "mnist1d",
-    "preprocess": "none",
-    "validation": "0",
-    "order": "file",
-    "optimizer": "adam",
-    "learning_rate": "0.01",
-    "schedule": "constant",
-    "batch_size": "100",
-    "epochs": "150",
-    "init": "fan_in_uniform",
-    "bias_init": "fan_in_uniform",
-}
+from experiments.engine.claims import Claim, Published, Rule
+
+MLP = {"width": "100,100", "skip": "true"}
 
 DROPOUT_TABLE_2 = "Srivastava et al., JMLR 15, 2014, table 2 (transcribed)"
 DROPOUT_TABLE_9 = "Srivastava et al., JMLR 15, 2014, table 9 (transcribed)"
@@ -108,7 +69,7 @@ TANG_ROWS = {
     "svm": {"loss": "squared_hinge", "learning_rate": "0.01"},
 }
 
-CLAIMS = {
+PERCEPTRONS = {
     "mnist1d-linear": Claim(
         "A linear classifier on MNIST-1D",
         "mlp",
@@ -126,7 +87,7 @@ CLAIMS = {
         "A perceptron of two hidden layers of 100, the second with a skip connection, on MNIST-1D",
         "mlp",
         MNIST1D_RECIPE + " The second hidden layer's output is added to its input.",
-        rows={"mlp": {"width": "100,100", "skip": "true"}},
+        rows={"mlp": MLP},
         rules=(
             Rule("mean", ("mlp",), 62, 68, Published(65.1, "authors' code", MNIST1D_CODE)),
             Rule("mean", ("mlp",), 65, 71, Published(68, "paper", MNIST1D_PAPER)),
@@ -135,14 +96,28 @@ CLAIMS = {
         cost="a minute on a CPU",
         config=MNIST1D,
     ),
+    "mnist1d-mlp-shuffled": Claim(
+        "The same perceptron does not mind shuffled positions",
+        "mlp",
+        MNIST1D_RECIPE
+        + " The second hidden layer's output is added to its input. Shuffled: one permutation of "
+        "the positions for all rows and seeds (ours, not the authors').",
+        rows={"mlp": MLP, "shuffled": {**MLP, "permute": "true"}},
+        rules=(
+            Rule("difference", ("shuffled", "mlp"), -3, 3, Published(0, "paper", MNIST1D_TABLE)),
+        ),
+        quantity=ACCURACY,
+        cost="two minutes on a CPU",
+        config=MNIST1D,
+    ),
     "dropout-mnist": Claim(
         "Dropout, and dropout with max-norm, in nets of 3 x 1024 ReLUs on MNIST",
         "mlp",
         DROPOUT_RECIPE,
         rows={"dropout": DROPOUT, BOTH: DROPOUT | MAX_NORM},
         rules=(
-            _near("dropout", 1.25, 0.15, DROPOUT_TABLE_2),
-            _near(BOTH, 1.06, 0.15, DROPOUT_TABLE_2),
+            near("dropout", 1.25, 0.15, DROPOUT_TABLE_2),
+            near(BOTH, 1.06, 0.15, DROPOUT_TABLE_2),
             Rule("difference", (BOTH, "dropout"), high=0),
         ),
         quantity=ERROR,
@@ -157,7 +132,7 @@ CLAIMS = {
         "mlp",
         DROPOUT_RECIPE,
         rows={BOTH: DROPOUT | MAX_NORM},
-        rules=(_near(BOTH, 0.95, 0.15, DROPOUT_TABLE_2),),
+        rules=(near(BOTH, 0.95, 0.15, DROPOUT_TABLE_2),),
         quantity=ERROR,
         cost="weeks on 2 CPU cores, about 2 hours on a GPU (estimated)",
         config=DROPOUT_MNIST | {"width": "8192,8192"},
@@ -171,8 +146,8 @@ CLAIMS = {
         DROPOUT_RECIPE + " The rows with L2 are left out: their strength was not published.",
         rows={"max-norm": MAX_NORM, BOTH: DROPOUT | MAX_NORM},
         rules=(
-            _near("max-norm", 1.35, 0.15, DROPOUT_TABLE_9),
-            _near(BOTH, 1.05, 0.15, DROPOUT_TABLE_9),
+            near("max-norm", 1.35, 0.15, DROPOUT_TABLE_9),
+            near(BOTH, 1.05, 0.15, DROPOUT_TABLE_9),
             Rule("difference", (BOTH, "max-norm"), high=0),
         ),
         quantity=ERROR,
@@ -223,7 +198,7 @@ CLAIMS = {
         TANG_RECIPE,
         rows=TANG_ROWS,
         rules=(
-            _near("svm", 0.87, 0.15, TANG_SOURCE),
+            near("svm", 0.87, 0.15, TANG_SOURCE),
             Rule("difference", ("svm", "softmax"), high=0),
         ),
         quantity=ERROR,

@@ -1,0 +1,11 @@
+"""Published results, the recipes that should give them, and when they count as reproduced.
+
+`python launch.py claim` lists them, `python launch.py claim NAME` runs one. Sources say how a
+number was checked: *read* in the publication or its repository, *transcribed* by somebody else, or
+*from memory*. Bounds were set before the claim was run.
+"""
+
+from experiments.claims.convolutions import CONVOLUTIONS
+from experiments.claims.perceptrons import PERCEPTRONS
+
+CLAIMS = {**PERCEPTRONS, **CONVOLUTIONS}

@@ -1,0 +1,36 @@
+"""Going through the rows of a data set: shuffled in training, all of them in an evaluation."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from experiments.engine.keys import permutation
+
+
+def shuffled(key: jax.Array, epoch: jax.Array, rows: int, batch: int) -> jax.Array:
+    """Positions among so many rows, int32 [steps, batch], a function of (key, epoch).
+
+    What does not fill a last batch is left out of this epoch; another part is in the next.
+    """
+    order = permutation(jax.random.fold_in(key, epoch), rows)
+    return order[: rows // batch * batch].reshape(-1, batch)
+
+
+def by_chunks(function: Callable[..., Any], arrays: tuple[jax.Array, ...], size: int) -> Any:
+    """`function(*arrays)`, at most so many rows at a time, so that memory has a bound.
+
+    Args:
+        function: of arrays with a leading axis of rows; returns such arrays, each row's from its
+            own row alone.
+        arrays: with the same number of rows, at least one.
+        size: most rows at a time; chunks are as equal as they can be.
+    """
+    count = len(arrays[0])
+    chunks = -(-count // size)
+    rows = -(-count // chunks)
+    padded = [jnp.pad(a, [(0, chunks * rows - count)] + [(0, 0)] * (a.ndim - 1)) for a in arrays]
+    split = [a.reshape(chunks, rows, *a.shape[1:]) for a in padded]
+    results = jax.lax.map(lambda each: function(*each), tuple(split))
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], results)

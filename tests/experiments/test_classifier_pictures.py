@@ -1,0 +1,19 @@
+"""Which pictures a classifier has, and that they are functions of what a study records."""
+
+import numpy as np
+
+from experiments.classifier_pictures import linear_templates
+
+
+def test_templates_are_those_of_a_linear_classifier():
+    kernel = np.arange(24.0, dtype=np.float32).reshape(6, 4)
+    params = {"output": {"kernel": kernel, "bias": np.zeros(4)}}
+    images = linear_templates(params, (2, 3))
+    assert set(images) == {f"template_{k}" for k in range(4)}
+    np.testing.assert_array_equal(images["template_1"].values, kernel[:, 1].reshape(2, 3))
+    assert linear_templates(params, (6,))["template_0"].values.shape == (1, 6)
+    colours = linear_templates(params, (1, 2, 3))
+    np.testing.assert_array_equal(colours["template_3"].values, kernel[:, 3].reshape(1, 2, 3))
+    assert linear_templates(params, (1, 2, 3, 1)) == {}
+    deeper = {**params, "layer_1": {"kernel": np.ones((6, 6))}}
+    assert linear_templates(deeper, (2, 3)) == {}
