@@ -30,6 +30,7 @@ lint: $(READY)
 bench: $(READY)  ## speed against PyTorch and a plain Flax loop (installs PyTorch)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch>=2.9'
 	$(BIN)/python -m experiments.benchmarks.mlp
+	$(BIN)/python -m experiments.benchmarks.conv
 
 lock:  ## pin the newest versions again (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -22,6 +22,7 @@ from experiments.engine.keys import Streams, permutation
 from experiments.engine.statistics import Metric
 from experiments.objectives import check_objective, example_loss, penalty
 from experiments.optimizers import check_optimizer, make_optimizer
+from nets.parallel import split_batch
 from nets.regularizers import concentration, max_norm
 
 EVALUATION_ROWS = 1000
@@ -194,7 +195,7 @@ def evaluate(
     loss = example_loss(config.objective)
 
     def chunk(inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        rows, labels = inputs
+        rows, labels = split_batch(inputs)
         x = preprocess.apply(data.own["stats"], source["x"][rows])
         logits = net.apply({"params": params, **model_state}, x, train=False)
         return jnp.argmax(logits, axis=-1) == labels, loss(logits, labels)

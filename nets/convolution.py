@@ -5,7 +5,8 @@ JAX differentiates them (jax issue 12868). Here the gradient by the input is a c
 forward layout, and the gradient by the kernel is one matrix product per place of the window, over
 pieces of the batch that stay in the processor's cache. Both gradients of a 3x3 convolution of 128
 images (16x16 with 32 or 64 channels, 32x32 with 16) took 13 to 43 ms on 2 cores, 793 to 4,013 ms as
-JAX differentiates it inside a loop, and 21 to 86 ms outside. Elsewhere XLA's gradients are used.
+JAX differentiates it inside a loop, and 21 to 86 ms outside. Convolutions with few output channels
+compute neighbouring outputs at once. Elsewhere than on a CPU XLA's own forms are used.
 """
 
 import functools
@@ -17,7 +18,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from nets.forward_convolution import layout, neighbours, side_by_side, xla_convolution
 from nets.geometry import Window
+from nets.parallel import sum_over_batch
 
 CACHE_BYTES = 1 << 19
 """Bytes of inputs and gradients that the products of the kernel gradient work on at a time: they
@@ -53,21 +56,18 @@ def _convolve(
     return _forward(x, kernel, windows, groups)
 
 
-def _forward(x: jax.Array, kernel: jax.Array, windows: Sequence[Window], groups: int) -> jax.Array:
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        [w.stride for w in windows],
-        [w.padding for w in windows],
-        rhs_dilation=[w.dilation for w in windows],
-        dimension_numbers=_layout(len(windows)),
-        feature_group_count=groups,
-    )
-
-
-def _layout(axes: int) -> tuple[str, str, str]:
-    space = "0123456789"[:axes]
-    return f"N{space}C", f"{space}IO", f"N{space}C"
+def _forward(
+    x: jax.Array, kernel: jax.Array, windows: tuple[Window, ...], groups: int
+) -> jax.Array:
+    elsewhere = functools.partial(xla_convolution, windows, groups)
+    if groups > 1 or any(w.stride > 1 for w in windows):
+        return elsewhere(x, kernel)
+    padding = [w.padding for w in windows]
+    count = neighbours(kernel, windows, windows[-1].output_size(x.shape[-2]))
+    if count == 1:
+        return elsewhere(x, kernel)
+    on_cpu = functools.partial(side_by_side, padding, count)
+    return jax.lax.platform_dependent(x, kernel, cpu=on_cpu, default=elsewhere)
 
 
 def _convolve_forward(
@@ -94,7 +94,7 @@ def xla_gradients(
     windows: tuple[Window, ...], groups: int, x: jax.Array, kernel: jax.Array, g: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Gradients by input and kernel as JAX differentiates the convolution."""
-    return jax.vjp(lambda x, kernel: _forward(x, kernel, windows, groups), x, kernel)[1](g)
+    return jax.vjp(functools.partial(xla_convolution, windows, groups), x, kernel)[1](g)
 
 
 def cpu_gradients(
@@ -102,7 +102,8 @@ def cpu_gradients(
 ) -> tuple[jax.Array, jax.Array]:
     """The same gradients in the forms that are fast on a CPU."""
     by_input = input_gradient(g, kernel, windows, groups, x.shape[1:-1])
-    return by_input, kernel_gradient(x, g, windows, groups)
+    by_kernel = functools.partial(kernel_gradient, windows=windows, groups=groups)
+    return by_input, sum_over_batch(by_kernel, x, g)
 
 
 def input_gradient(
@@ -117,14 +118,20 @@ def input_gradient(
     *window, inputs, outputs = kernel.shape
     split = jnp.flip(kernel, range(axes)).reshape(*window, inputs, groups, outputs // groups)
     swapped = jnp.moveaxis(split, axes, -1).swapaxes(axes, axes + 1)
+    turned = swapped.reshape(*window, outputs // groups, groups * inputs)
+    padding = [_transposed_padding(w, n) for w, n in zip(windows, space, strict=True)]
+    if groups == 1 and all(w.stride == 1 for w in windows):
+        count = neighbours(turned, windows, space[-1])
+        if count > 1:
+            return side_by_side(padding, count, g, turned)
     return jax.lax.conv_general_dilated(
         g,
-        swapped.reshape(*window, outputs // groups, groups * inputs),
+        turned,
         [1] * axes,
-        [_transposed_padding(w, n) for w, n in zip(windows, space, strict=True)],
+        padding,
         lhs_dilation=[w.stride for w in windows],
         rhs_dilation=[w.dilation for w in windows],
-        dimension_numbers=_layout(axes),
+        dimension_numbers=layout(axes),
         feature_group_count=groups,
     )
 

@@ -2,17 +2,24 @@
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from experiments.benchmarks.problem import LEARNING_RATE, Arrays, Problem, Side, Start
-from experiments.benchmarks.problem import random_images as images
+from experiments.benchmarks.problem import (
+    LEARNING_RATE,
+    Arrays,
+    Problem,
+    Side,
+    Start,
+    random_rows,
+)
 from experiments.data.dataset import Spec, make_dataset
 from experiments.engine.config import replace
 from experiments.engine.devices import setup
-from experiments.engine.experiment import Tree
+from experiments.engine.experiment import Experiment, Tree
 from experiments.engine.plan import Override, Plan
 from experiments.engine.program import Program
 from experiments.engine.session import compile_program, possible_jobs, prepare_programs
@@ -35,26 +42,43 @@ class Running:
 
 def study_of(problem: Problem) -> Study:
     """The problem as a study of one cell."""
-    held_out = problem.rows // 8
-    x, y = images(problem, problem.rows + held_out)
+    values = {
+        "width": (problem.width,) * 2, "batch_size": problem.batch, "schedule": "constant",
+        "learning_rate": LEARNING_RATE, "preprocess": "standardise",
+    }  # fmt: skip
+    rows = random_rows(problem.inputs, problem.classes, problem.rows + problem.rows // 8)
+    return random_study(EXPERIMENT, values, (*rows, problem.classes), problem.replicas)
+
+
+def random_study(
+    experiment: Experiment,
+    values: Mapping[str, Any],
+    data: tuple[np.ndarray, np.ndarray, int],
+    replicas: int,
+) -> Study:
+    """A study of one cell on given rows, a ninth of which it holds out.
+
+    Args:
+        values: of the config.
+        data: inputs, labels and the number of classes.
+    """
+    x, y, classes = data
+    held_out = len(x) // 9
     splits = {"train": {"x": x, "y": y}, "test": {"x": x[:held_out], "y": y[:held_out]}}
-    dataset = make_dataset("random", splits, Spec((problem.inputs,), problem.classes))
-    experiment = dataclasses.replace(EXPERIMENT, load=lambda config, manual_dir: dataset)
-    config = replace(
-        EXPERIMENT.config,
-        {
-            "width": (problem.width,) * 2, "batch_size": problem.batch, "schedule": "constant",
-            "learning_rate": LEARNING_RATE, "validation": VALIDATION,
-            "preprocess": "standardise",
-        },
-    )  # fmt: skip
-    return make_study(experiment, config, seeds=problem.replicas)
+    dataset = make_dataset("random", splits, Spec(x.shape[1:], classes))
+    loaded = dataclasses.replace(experiment, load=lambda config, manual_dir: dataset)
+    config = replace(experiment.config, {**values, "validation": VALIDATION})
+    return make_study(loaded, config, seeds=replicas)
 
 
-def compiled(problem: Problem, override: Override = Override()) -> tuple[Running, float]:
+def compiled(problem: Problem) -> tuple[Running, float]:
     """Every lane group of a problem before its first step, and the seconds compiling took."""
+    return compile_study(study_of(problem))
+
+
+def compile_study(study: Study, override: Override = Override()) -> tuple[Running, float]:
+    """Every lane group of a study before its first step, and the seconds compiling took."""
     setup()
-    study = study_of(problem)
     (entry,) = prepare_programs(study, None, override, [], print).values()
     start = time.perf_counter()
     program, splits = compile_program(study, entry)
@@ -90,17 +114,22 @@ def losses(problem: Problem, steps: int) -> tuple[list[Start], np.ndarray]:
     running, _ = compiled(problem)
     starts, found = [], []
     for group, first in zip(running.groups, running.states, strict=True):
-        lanes, state = (group.replica, group.data), first
-        xs, _ = running.program.order(*lanes, np.int32(0))
-        starts += _starts(group, state, xs)
-        rows = []
-        for step in range(steps):
-            _, none = running.program.order(*lanes, np.int32(0))
-            bounds = np.int32(step), np.int32(step + 1)
-            state, sums = running.program.train(state, none, *lanes, xs, *bounds)
-            rows.append(np.asarray(sums["loss"]))
-        found.append(np.stack(rows, axis=1)[: len(group.jobs)])
+        xs, _ = running.program.order(group.replica, group.data, np.int32(0))
+        starts += _starts(group, first, xs)
+        found.append(first_losses(running, group, first, steps))
     return starts, np.concatenate(found)
+
+
+def first_losses(running: Running, group: Group, state: Tree, steps: int) -> np.ndarray:
+    """A group's losses at each of its first steps, `[replicas, steps]`; the state is used up."""
+    lanes, found = (group.replica, group.data), []
+    xs, _ = running.program.order(*lanes, np.int32(0))
+    for step in range(steps):
+        _, none = running.program.order(*lanes, np.int32(0))
+        bounds = np.int32(step), np.int32(step + 1)
+        state, sums = running.program.train(state, none, *lanes, xs, *bounds)
+        found.append(np.asarray(sums["loss"]))
+    return np.stack(found, axis=1)[: len(group.jobs)]
 
 
 def _starts(group: Group, state: Any, xs: Tree) -> list[Start]:

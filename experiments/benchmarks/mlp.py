@@ -8,52 +8,32 @@ update. Nothing is evaluated. The sides take turns in each round, each in a proc
 import argparse
 import contextlib
 import os
-import shlex
 import statistics
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from experiments.benchmarks import grid, machine
 from experiments.benchmarks.problem import Problem
+from experiments.benchmarks.report import begin, count, end, has_torch, rates, spread
 from experiments.benchmarks.worker import Worker
 
 GRID_ROUNDS = 3
-TORCH_MISSING = "PyTorch is not installed: `make bench` installs it, or `pip install torch`"
-
-
-class Spread(NamedTuple):
-    """What repeated measurements of one number gave."""
-
-    median: float
-    low: float
-    high: float
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """Median and range."""
-    return Spread(statistics.median(values), min(values), max(values))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measures and prints Markdown; returns the exit code."""
     options = _options(argv)
-    try:
-        import torch  # noqa: F401  # pyright: ignore[reportMissingImports]
-    except ModuleNotFoundError:
-        print(f"mlp benchmark: {TORCH_MISSING}", file=sys.stderr)
+    if not has_torch("mlp"):
         return 2
-    os.environ["JAX_PLATFORMS"] = "cpu"
-    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # so that compile times are those
-    _print_header()
+    begin("MLP benchmark", "experiments.benchmarks.mlp")
     with contextlib.ExitStack() as stack:
         workers = {name: stack.enter_context(worker) for name, worker in _workers().items()}
         for width in options.widths:
             _compare(workers, Problem(width, options.replicas), options.rounds)
         if options.study:
             _compare_grid(workers["PyTorch eager"], min(options.rounds, GRID_ROUNDS))
-    print(f"\nload average at the end: {machine.load_average():.1f}")
+    end()
     return 0
 
 
@@ -62,7 +42,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m experiments.benchmarks.mlp",
         description="Speed of Ablax against PyTorch eager and a plain Flax loop, on the CPU.",
     )
-    counts = {"type": _count, "metavar": "N"}
+    counts = {"type": count, "metavar": "N"}
     parser.add_argument(
         "--widths", nargs="+", default=[32, 128, 512], help="units of both layers", **counts
     )
@@ -75,12 +55,6 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
 def _workers() -> dict[str, Worker]:
     from experiments.benchmarks import ablax, flax_loop, pytorch
 
@@ -89,12 +63,6 @@ def _workers() -> dict[str, Worker]:
         "PyTorch eager": Worker(pytorch.prepare),
         "Flax loop": Worker(flax_loop.prepare),
     }
-
-
-def _print_header() -> None:
-    command = shlex.join(["python", "-m", "experiments.benchmarks.mlp", *sys.argv[1:]])
-    print(f"# MLP benchmark\n\n- {machine.hardware()}\n- {machine.versions()}\n- `{command}`")
-    print(f"- load average at the start: {machine.load_average():.1f}", flush=True)
 
 
 def _compare(workers: dict[str, Worker], problem: Problem, rounds: int) -> None:
@@ -116,28 +84,23 @@ def _compare(workers: dict[str, Worker], problem: Problem, rounds: int) -> None:
         "| side | compile s | replica-steps/s | min .. max | Ablax's ratio | min .. max "
         "| share of peak | how |\n|---|---|---|---|---|---|---|---|"
     )
-    for name, (compiling, note) in prepared.items():
-        rate = spread([work / each for each in seconds[name]])
-        pairs = zip(seconds[name], seconds["Ablax"], strict=True)
-        ratio = spread([side / ours for side, ours in pairs])
-        print(
-            f"| {name} | {compiling:.1f} | {rate.median:,.0f} | {rate.low:,.0f} .. {rate.high:,.0f}"
-            f" | {ratio.median:.2f} | {ratio.low:.2f} .. {ratio.high:.2f} "
-            f"| {rate.median * problem.flops_per_step / peak:.0%} | {note} |",
-            flush=True,
-        )
+    for name, cells in rates(work, seconds, "Ablax").items():
+        compiling, note = prepared[name]
+        used = work / statistics.median(seconds[name]) * problem.flops_per_step / peak
+        row = [name, f"{compiling:.1f}", *cells, f"{used:.0%}", note]
+        print(f"| {' | '.join(row)} |", flush=True)
 
 
 def _compare_grid(torch_worker: Worker, rounds: int) -> None:
     """One table: the default study from a cold start against the same runs in PyTorch."""
     threads = sorted({1, os.cpu_count() or 1})
-    ours, theirs, counted = [], {count: [] for count in threads}, Counter()
+    ours, theirs, counted = [], {used: [] for used in threads}, Counter()
     for _ in range(rounds):
         seconds, counted = grid.ablax_run()
         ours.append(seconds)
-        for count in threads:
-            sample = {kind: torch_worker.call(grid.torch_seconds, kind, count) for kind in counted}
-            theirs[count].append(sum(sample[kind] * number for kind, number in counted.items()))
+        for used in threads:
+            sample = {kind: torch_worker.call(grid.torch_seconds, kind, used) for kind in counted}
+            theirs[used].append(sum(sample[kind] * number for kind, number in counted.items()))
     best = min(threads, key=lambda count: statistics.median(theirs[count]))
     print(
         f"\n## `launch.py study {grid.NAME}`: {counted.total()} runs\n\n{rounds} rounds. Ablax: "

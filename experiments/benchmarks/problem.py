@@ -88,16 +88,16 @@ class Side(NamedTuple):
     note: str
 
 
-def random_images(problem: Problem, rows: int) -> tuple[np.ndarray, np.ndarray]:
+def random_rows(inputs: int, classes: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows of noise, uint8 `[rows, inputs]`, and labels that a linear classifier could learn."""
     random = np.random.default_rng(0)
-    x = random.integers(0, 256, (rows, problem.inputs), dtype=np.uint8)
-    scores = (x / 255 - 0.5) @ random.normal(size=(problem.inputs, problem.classes))
+    x = random.integers(0, 256, (rows, inputs), dtype=np.uint8)
+    scores = (x / 255 - 0.5) @ random.normal(size=(inputs, classes))
     return x, scores.argmax(1).astype(np.int32)
 
 
 def standardised(problem: Problem) -> Arrays:
     """The problem's training rows with their own mean and scale."""
-    x, y = random_images(problem, problem.rows)
+    x, y = random_rows(problem.inputs, problem.classes, problem.rows)
     mean, sd = (x / 255).mean(0), (x / 255).std(0)
     return Arrays(x, y, mean.astype(np.float32), (1 / sd).astype(np.float32))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-from experiments.benchmarks.problem import Problem, Side
+from experiments.benchmarks.problem import Side
 
 
 class Worker:
@@ -20,7 +20,7 @@ class Worker:
         prepare: the side's module-level function.
     """
 
-    def __init__(self, prepare: Callable[[Problem], Side]) -> None:
+    def __init__(self, prepare: Callable[[Any], Side]) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, remote = context.Pipe()
         self._process = context.Process(target=_serve, args=(remote, prepare), daemon=True)
@@ -35,7 +35,7 @@ class Worker:
         self._process.join()
         self._connection.close()
 
-    def prepare(self, problem: Problem) -> tuple[float, str]:
+    def prepare(self, problem: Any) -> tuple[float, str]:
         """Gets ready; the seconds spent compiling, and what was chosen."""
         return self._ask("prepare", problem)
 
@@ -58,7 +58,7 @@ class Worker:
         return answer
 
 
-def _serve(connection: Connection, prepare: Callable[[Problem], Side]) -> None:
+def _serve(connection: Connection, prepare: Callable[[Any], Side]) -> None:
     held: list[Side] = []
     while True:
         try:
@@ -72,7 +72,7 @@ def _serve(connection: Connection, prepare: Callable[[Problem], Side]) -> None:
 
 
 def _answer(
-    held: list[Side], prepare: Callable[[Problem], Side], what: str, args: tuple[Any, ...]
+    held: list[Side], prepare: Callable[[Any], Side], what: str, args: tuple[Any, ...]
 ) -> Any:
     if what == "call":
         return args[0](*args[1:])

@@ -10,6 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from nets.parallel import BATCH
+
 AXIS = "replica"
 DETERMINISTIC = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_autotune_level=0")
 """Without them two runs on the same GPU may differ: atomics in any order, and the choice of a
@@ -66,6 +68,9 @@ def memory_bytes() -> int:
     return (device.memory_stats() or {}).get("bytes_limit", 8 << 30)
 
 
-def replica_mesh(devices: int) -> jax.sharding.Mesh:
-    """A mesh of the first `devices` devices along the replica axis."""
-    return jax.sharding.Mesh(np.array(jax.devices()[:devices]), (AXIS,))
+def replica_mesh(devices: int, shares: int = 1) -> jax.sharding.Mesh:
+    """A mesh of `devices` along the replica axis, each of them `shares` devices along the batch."""
+    found = np.array(jax.devices()[: devices * shares])
+    if shares == 1:
+        return jax.sharding.Mesh(found, (AXIS,))
+    return jax.sharding.Mesh(found.reshape(devices, shares), (AXIS, BATCH))

@@ -9,7 +9,7 @@
 import hashlib
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from experiments.engine.config import describe
@@ -69,7 +69,17 @@ def planned_devices(folder: pathlib.Path) -> int | None:
         plans = read_study(folder)["programs"]
     except (UsageError, KeyError):
         return None
-    return max((plan["devices"] for plan in plans), default=None)
+    return most_devices(plans)
+
+
+def most_devices(plans: Iterable[Mapping[str, Any]]) -> int | None:
+    """How many devices the largest of the recorded plans takes; None without any."""
+    return max((plan["devices"] * shares_of(plan) for plan in plans), default=None)
+
+
+def shares_of(plan: Mapping[str, Any]) -> int:
+    """How many devices share a batch by a recorded plan; the first ones recorded did not say."""
+    return plan.get("shares", 1)
 
 
 def claim_folder(folder: pathlib.Path, study: Study) -> dict[str, Any]:

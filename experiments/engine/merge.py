@@ -10,7 +10,7 @@ from typing import Any
 
 from experiments.engine import results
 from experiments.engine.errors import UsageError
-from experiments.engine.folder import claim_folder, folder_of, make_folder, write_study
+from experiments.engine.folder import claim_folder, folder_of, make_folder, shares_of, write_study
 from experiments.engine.lease import lease
 from experiments.engine.log import Log, finished, line_key, read_lines
 from experiments.engine.record import differences, told
@@ -106,8 +106,8 @@ def _apart(parts: Sequence[Reopened]) -> list[str]:
     return found
 
 
-def _layout(plan: Mapping[str, Any]) -> tuple[int, int]:
-    return plan["lanes"], plan["devices"]
+def _layout(plan: Mapping[str, Any]) -> tuple[int, int, int]:
+    return plan["lanes"], plan["devices"], shares_of(plan)
 
 
 def _refuse_strangers(parts: Sequence[Reopened]) -> None:

@@ -8,8 +8,7 @@ import dataclasses
 from typing import Annotated, Literal
 
 from experiments.engine.control import Saving
-from experiments.engine.errors import UsageError
-from experiments.engine.plan import Override
+from experiments.engine.plan import Override, check_override
 from experiments.engine.values import Shown
 
 Dir = Annotated[str | None, Shown("DIR")]
@@ -55,13 +54,15 @@ class Layout:
         plan: auto computes the layout from size, device and memory; measure times alternatives
             first and takes the fastest.
         lanes: replicas trained side by side, over all devices.
-        devices: devices used.
+        devices: devices, or groups of them, that share the lanes.
+        shares: devices that share the batch of each replica.
         steps_per_call: most steps of one call of the compiled program.
     """
 
     plan: Literal["auto", "measure"] = "auto"
     lanes: Count = None
     devices: Count = None
+    shares: Count = None
     steps_per_call: Count = None
 
 
@@ -312,13 +313,9 @@ def override_of(layout: Layout) -> Override:
     """
     import jax
 
-    lanes, devices, steps = layout.lanes, layout.devices, layout.steps_per_call
-    given = {"--lanes": lanes, "--devices": devices, "--steps-per-call": steps}
-    for flag, count in given.items():
-        if count is not None and count < 1:
-            raise UsageError(f"{flag} {count}: at least 1")
-    if devices and devices > jax.device_count():
-        raise UsageError(f"--devices {devices}: this machine has {jax.device_count()}")
-    if lanes and devices and lanes % devices:
-        raise UsageError(f"--lanes {lanes}: must be a multiple of --devices {devices}")
-    return Override(lanes, devices, steps, layout.plan == "measure")
+    given = Override(
+        layout.lanes, layout.devices, layout.shares, layout.steps_per_call,
+        layout.plan == "measure",
+    )  # fmt: skip
+    check_override(given, jax.device_count())
+    return given

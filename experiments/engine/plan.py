@@ -35,16 +35,31 @@ class DeviceKind:
         least_lanes: lanes per device that a step of any size has where there are replicas
             enough: products batched over two lanes ran 8 to 14 % faster on a CPU than over one.
         most_lanes: lanes per device beyond which nothing was gained when measured.
+        convolution_flops: `flops` of a step with convolutions, on each device that shares it; the
+            first step of a call is slow (it took 100 ms of a core more than later ones for
+            ResNet-20), so that a few in each pay.
+        flops_per_shared_step: work of a step with convolutions from which devices without a replica
+            of their own share the batch of another's, FLOP: on 2 cores 1.35 to 1.7 times as fast
+            from 3e8 on, and no gain at 2e7.
     """
 
     flops: float
     flops_per_step: float
     least_lanes: int
     most_lanes: int
+    convolution_flops: float = 0.0
+    flops_per_shared_step: float = math.inf
 
 
 KINDS = {
-    "cpu": DeviceKind(flops=2e10, flops_per_step=3e7, least_lanes=2, most_lanes=16),
+    "cpu": DeviceKind(
+        flops=2e10,
+        flops_per_step=3e7,
+        least_lanes=2,
+        most_lanes=16,
+        convolution_flops=5e10,
+        flops_per_shared_step=1e8,
+    ),
     "gpu": DeviceKind(flops=2e12, flops_per_step=2e11, least_lanes=1, most_lanes=512),
     "tpu": DeviceKind(flops=5e12, flops_per_step=2e11, least_lanes=1, most_lanes=512),
 }
@@ -60,11 +75,13 @@ class Cost:
         convolves: whether a step has convolutions. Side by side, those of several replicas become
             one in groups: one lane a device was 1.6 to 1.9 times as fast as two or four (small nets
             on a CPU).
+        batch: examples of a step: what devices can share evenly.
     """
 
     flops_per_step: float
     bytes_per_lane: int
     convolves: bool = False
+    batch: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,8 +93,9 @@ class Plan:
 
     def __str__(self) -> str:
         lanes, devices = self.layout.lanes, self.layout.devices
+        shared = f", each batch over {self.layout.shares}" if self.layout.shares > 1 else ""
         return (
-            f"{lanes} lane{'s' * (lanes > 1)} over {devices} device{'s' * (devices > 1)}, "
+            f"{lanes} lane{'s' * (lanes > 1)} over {devices} device{'s' * (devices > 1)}{shared}, "
             f"at most {self.steps_per_call} steps a call"
         )
 
@@ -88,13 +106,15 @@ class Override:
 
     Attributes:
         lanes: replicas side by side, over all devices.
-        devices: devices used.
+        devices: devices, or groups of them, that share the lanes.
+        shares: devices that share each replica's batch.
         steps_per_call: most steps of one call.
         measure: time alternatives first and take the fastest.
     """
 
     lanes: int | None = None
     devices: int | None = None
+    shares: int | None = None
     steps_per_call: int | None = None
     measure: bool = False
 
@@ -109,7 +129,9 @@ def estimate(trainer: Trainer, replica: Replica, data: Data) -> Cost:
     arrays = [*jax.tree.leaves(state) * 2, *jax.tree.leaves(data.own), *jax.tree.leaves(xs)]
     size = sum(math.prod(leaf.shape) * _itemsize(leaf.dtype) for leaf in arrays)
     convolves = "stablehlo.convolution" in lowered.as_text()
-    return Cost(float(counted.get("flops", 0.0)), size, convolves)
+    batch = jax.tree.leaves(jax.eval_shape(trainer.first_batch, replica, data, xs))
+    examples = math.gcd(*(leaf.shape[0] for leaf in batch if leaf.ndim))
+    return Cost(float(counted.get("flops", 0.0)), size, convolves, max(examples, 1))
 
 
 def _itemsize(dtype) -> int:
@@ -136,8 +158,8 @@ def make_plan(
     """
     kind = KINDS.get(platform or jax.default_backend(), KINDS["gpu"])
     most, present = max(batches), device_count or jax.device_count()
-    _check_override(override, present)
-    devices = override.devices or min(present, most)
+    check_override(override, present)
+    devices = override.devices or min(present // (override.shares or 1), most)
     fit = int(MEMORY_SHARE * (memory or memory_bytes()) / max(cost.bytes_per_lane, 1))
     if (platform or jax.default_backend()) == "cpu":
         fit //= devices
@@ -149,28 +171,50 @@ def make_plan(
     best = min(choices, key=lambda n: (padded[n], -n))
     lanes = override.lanes or best * devices
     devices = math.gcd(lanes, devices)
-    work = cost.flops_per_step * lanes / devices
-    steps = override.steps_per_call or max(1, int(kind.flops / max(work, 1.0)))
-    return Plan(Layout(lanes, devices), steps)
+    spare = 1 if override.devices else present // devices
+    shares = override.shares or _shares(kind, cost, spare)
+    work = cost.flops_per_step * lanes / devices / shares
+    flops = (cost.convolves and kind.convolution_flops) or kind.flops
+    steps = override.steps_per_call or max(1, int(flops / max(work, 1.0)))
+    return Plan(Layout(lanes, devices, shares), steps)
 
 
-def _check_override(override: Override, present: int) -> None:
+def _shares(kind: DeviceKind, cost: Cost, spare: int) -> int:
+    """How many of the devices at hand share a batch: as many as divide it, where that pays."""
+    if not cost.convolves or cost.flops_per_step < kind.flops_per_shared_step:
+        return 1
+    return max(n for n in range(1, spare + 1) if cost.batch % n == 0)
+
+
+def check_override(override: Override, present: int) -> None:
+    """Refuses what `present` devices do not allow.
+
+    Raises:
+        UsageError: a number below 1, more devices than there are, or lanes that they cannot share
+            evenly.
+    """
     counts = {
         "--lanes": override.lanes,
         "--devices": override.devices,
+        "--shares": override.shares,
         "--steps-per-call": override.steps_per_call,
     }
     for flag, count in counts.items():
         if count is not None and count < 1:
             raise UsageError(f"{flag} {count}: at least 1")
-    if override.devices and override.devices > present:
-        raise UsageError(f"--devices {override.devices}: there are {present} here")
+    if (override.devices or 1) * (override.shares or 1) > present:
+        asked = {"devices": override.devices, "shares": override.shares}
+        flags = " ".join(f"--{name} {count}" for name, count in asked.items() if count)
+        raise UsageError(f"{flags}: this machine has {present} devices")
     if override.lanes and override.devices and override.lanes % override.devices:
-        raise UsageError(f"--lanes {override.lanes}: must be a multiple of --devices")
+        raise UsageError(
+            f"--lanes {override.lanes}: must be a multiple of --devices {override.devices}"
+        )
 
 
-def alternatives(plan: Plan, most: int) -> list[Layout]:
-    """Layouts `--plan measure` times: more and fewer lanes, on one device and on all."""
+def alternatives(plan: Plan, most: int, batch: int = 1) -> list[Layout]:
+    """Layouts `--plan measure` times: more and fewer lanes, on one device and on all; and each
+    batch shared by devices that no lane takes, if they divide it."""
     every = jax.device_count()
     lanes = {plan.layout.lanes // 4, plan.layout.lanes // 2, plan.layout.lanes}
     lanes |= {plan.layout.lanes * 2, every}
@@ -180,7 +224,11 @@ def alternatives(plan: Plan, most: int) -> list[Layout]:
         for n in lanes
         if n >= devices and n % devices == 0 and n <= max(most, every)
     }
-    return sorted(found, key=lambda layout: (layout.devices, layout.lanes))
+    for layout in list(found):
+        spare = every // layout.devices
+        if batch % spare == 0:
+            found.add(dataclasses.replace(layout, shares=spare))
+    return sorted(found, key=dataclasses.astuple)
 
 
 def time_calls(call: Callable[[], object], seconds: float = 1.0) -> float:

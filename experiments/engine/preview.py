@@ -83,13 +83,14 @@ def _duration(seconds: float) -> str:
 
 def program_table(prepared: Mapping[Any, session.Prepared], width: int) -> str:
     """One row per program: its work, its plan and what tells it from the others."""
-    heads = ("", "replicas", "steps", "lanes", "devices", "steps/call", "memory")
+    heads = ("", "replicas", "steps", "lanes", "devices", "shares", "steps/call", "memory")
     table: list[tuple[str, ...]] = [(*heads, "")]
     for index, entry in enumerate(prepared.values()):
         layout = entry.plan.layout
         numbers = (
             f"{index + 1}", f"{entry.replicas:,}", f"{entry.trainer.total_steps:,}",
-            f"{layout.lanes}", f"{layout.devices}", f"{entry.plan.steps_per_call:,}",
+            f"{layout.lanes}", f"{layout.devices}", f"{layout.shares}",
+            f"{entry.plan.steps_per_call:,}",
             used(entry.cost.bytes_per_lane * layout.lanes),
         )  # fmt: skip
         table.append((*numbers, _difference(prepared, entry)))

@@ -28,11 +28,17 @@ class Layout:
 
     Attributes:
         lanes: replicas trained side by side, over all devices; a multiple of `devices`.
-        devices: how many devices share them.
+        devices: how many devices, or groups of them, share the lanes.
+        shares: how many devices share each replica's batch.
     """
 
     lanes: int
     devices: int
+    shares: int = 1
+
+    def mesh(self) -> jax.sharding.Mesh:
+        """The devices of this layout."""
+        return replica_mesh(self.devices, self.shares)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,15 +104,18 @@ class Lowering:
             self.traces[name] += 1
             return function(*arguments)
 
-        mesh = replica_mesh(self.layout.devices)
+        mesh = self.layout.mesh()
         specs = tuple(_spec(arg) for arg in args)
         if one_by_one:
             lanes = lambda *args: jax.lax.map(lambda one: counted(*one), args)  # noqa: E731
         else:
             lanes = jax.vmap(counted, in_axes=[_axes(arg) for arg in args])
-        mapped = jax.shard_map(lanes, mesh=mesh, in_specs=specs, out_specs=LANES, check_vma=False)
+        mapped = jax.shard_map(
+            lanes, mesh=mesh, in_specs=specs, out_specs=LANES, axis_names={AXIS}, check_vma=False
+        )
         placed = [_abstract(spec, arg, mesh) for spec, arg in zip(specs, args, strict=True)]
-        return jax.jit(mapped, donate_argnums=donate).lower(*placed)
+        whole = NamedSharding(mesh, LANES)  # whatever shared a batch inside
+        return jax.jit(mapped, donate_argnums=donate, out_shardings=whole).lower(*placed)
 
 
 def _spec(arg: Tree) -> Any:
@@ -202,12 +211,12 @@ def _memory(compiled: Any) -> int:
 
 def place(layout: Layout, tree: Tree) -> Tree:
     """Host arrays with a leading axis of lanes, on the devices that will train them."""
-    return jax.device_put(tree, NamedSharding(replica_mesh(layout.devices), LANES))
+    return jax.device_put(tree, NamedSharding(layout.mesh(), LANES))
 
 
 def share(layout: Layout, splits: Tree) -> Tree:
     """A data set's arrays, one copy per device."""
-    return jax.device_put(splits, NamedSharding(replica_mesh(layout.devices), SHARED))
+    return jax.device_put(splits, NamedSharding(layout.mesh(), SHARED))
 
 
 def stack(trees: Sequence[Tree]) -> Tree:

@@ -15,7 +15,13 @@ from experiments.engine.control import Control, Saving
 from experiments.engine.devices import setup
 from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Experiment
-from experiments.engine.folder import claim_folder, folder_of, make_folder, write_study
+from experiments.engine.folder import (
+    claim_folder,
+    folder_of,
+    make_folder,
+    most_devices,
+    write_study,
+)
 from experiments.engine.lease import lease
 from experiments.engine.log import Log, damaged_lines, finished, read_lines
 from experiments.engine.parameters import damage_told
@@ -120,7 +126,7 @@ def train_study(
     folder, control = folder_of(study, out), Control(saving)
     contents = claim_folder(folder, study)
     plans = contents["programs"] or recorded
-    setup(max((plan["devices"] for plan in plans), default=None))
+    setup(most_devices(plans))
     prepared = prepare_programs(study, manual_dir, override, plans, echo)
     metrics = results.metrics(study, [entry.dataset for entry in prepared.values()])
     make_folder(folder)
@@ -193,6 +199,7 @@ def begin(
             "static": describe(entry.static),
             "lanes": entry.plan.layout.lanes,
             "devices": entry.plan.layout.devices,
+            "shares": entry.plan.layout.shares,
             "flops_per_step": entry.cost.flops_per_step,
         }
         for entry in prepared.values()

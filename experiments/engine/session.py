@@ -17,6 +17,7 @@ from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.config import describe
 from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Data, Tree
+from experiments.engine.folder import shares_of
 from experiments.engine.illustrate import illustrate
 from experiments.engine.parameters import write_parameters
 from experiments.engine.plan import Cost, Override, Plan
@@ -168,20 +169,22 @@ def _plan(
 ) -> Plan:  # fmt: skip
     if old is None:
         return planning.make_plan(cost, batches, override)
-    layout = Layout(old["lanes"], old["devices"])
-    fixed = (override.lanes or layout.lanes, override.devices or layout.devices)
-    if fixed != (layout.lanes, layout.devices):
+    layout = Layout(old["lanes"], old["devices"], shares_of(old))
+    fixed = dataclasses.asdict(layout)
+    if any(getattr(override, name) not in (None, value) for name, value in fixed.items()):
+        flags = " ".join(f"--{name} {value}" for name, value in fixed.items())
         raise UsageError(
-            f"this study was planned with --lanes {layout.lanes} --devices {layout.devices}, and "
-            "its results belong to that plan; leave the flags out, or choose another --out"
+            f"this study was planned with {flags}, and its results belong to that plan; leave the "
+            "flags out, or choose another --out"
         )
-    if layout.devices > jax.device_count():
+    if layout.devices * layout.shares > jax.device_count():
         echo(
-            f"warning: this study was planned for {layout.devices} devices, and here are "
-            f"{jax.device_count()}: what is trained now agrees to a tolerance, not to the bit"
+            f"warning: this study was planned for {layout.devices * layout.shares} devices, and "
+            f"here are {jax.device_count()}: what is trained now agrees to a tolerance, not to the "
+            "bit"
         )
         layout = Layout(layout.lanes, math.gcd(layout.lanes, jax.device_count()))
-    given = dataclasses.replace(override, lanes=layout.lanes, devices=layout.devices)
+    given = dataclasses.replace(override, **dataclasses.asdict(layout))
     return planning.make_plan(cost, batches, given)
 
 
@@ -189,7 +192,8 @@ def _measured(
     study: Study, entry: Prepared, jobs: Sequence[Job], echo: Callable[[str], None], name: str
 ) -> Prepared:
     rates = []
-    for layout in planning.alternatives(entry.plan, len(jobs)):
+    batch = entry.cost.batch if entry.cost.convolves else 1
+    for layout in planning.alternatives(entry.plan, len(jobs), batch):
         candidate = dataclasses.replace(entry, plan=dataclasses.replace(entry.plan, layout=layout))
         rate = measure_rate(study, candidate, jobs)
         echo(f"  {name}: {candidate.plan}: {rate:,.0f} replica-steps/s")

@@ -22,6 +22,7 @@ from experiments.engine.selection import (
     step_average,
 )
 from experiments.engine.statistics import Metric
+from nets.parallel import split_batch
 
 
 class Replica(NamedTuple):
@@ -158,12 +159,17 @@ class Trainer:
         x = jax.tree.map(lambda leaf: leaf[0], xs)
         return self._step(self.model(replica), state, data, x, replica.seed)
 
+    def first_batch(self, replica: Replica, data: Data, xs: Tree) -> Tree:
+        """The batch of the first of an epoch's inputs."""
+        config, key = join(self.static, replica.floats), key_of(replica.seed, "noise", self.fix)
+        return self.experiment.make_batch(config, data, jax.tree.map(lambda a: a[0], xs), key)
+
     def _step(
         self, model: Model, state: State, data: Data, x: Tree, seed: jax.Array
     ) -> tuple[State, dict[str, jax.Array]]:
         key = jax.random.fold_in(key_of(seed, "noise", self.fix), state.step)
         batch_key, loss_key = (jax.random.fold_in(key, i) for i in range(2))
-        batch = self.experiment.make_batch(model.config, data, x, batch_key)
+        batch = split_batch(self.experiment.make_batch(model.config, data, x, batch_key))
         return update(self.experiment, model, state, batch, loss_key)
 
     def evaluate(

@@ -1,5 +1,6 @@
 """The plan: a deterministic function of cost, machine and batches that keeps its bounds."""
 
+import dataclasses
 import itertools
 import math
 
@@ -77,6 +78,24 @@ def test_few_replicas_leave_devices_idle_unless_asked():
     assert plan(batches=(1,), devices=8, override=Override(devices=4)).layout == Layout(4, 4)
 
 
+def test_devices_without_a_replica_share_the_batch_of_a_large_convolution():
+    conv = Cost(1e11, 1 << 20, convolves=True, batch=128)
+    assert plan(conv, (1,)).layout == Layout(1, 1, 2)
+    assert plan(conv, (2,)).layout == Layout(2, 2)
+    few = dataclasses.replace(conv, flops_per_step=2e10)
+    assert [plan(few, (n,)).steps_per_call for n in (1, 2)] == [5, 2]
+    assert plan(conv, (3,), devices=8).layout == Layout(3, 3, 2)
+    assert plan(dataclasses.replace(conv, batch=100), (1,), devices=8).layout == Layout(1, 1, 5)
+    assert plan(dataclasses.replace(conv, batch=127), (1,)).layout == Layout(1, 1)
+    assert plan(dataclasses.replace(conv, convolves=False), (1,)).layout == Layout(1, 1)
+    assert plan(dataclasses.replace(conv, flops_per_step=1e6), (1,)).layout == Layout(1, 1)
+    assert plan(conv, (1,), platform="gpu").layout == Layout(1, 1)  # not measured there
+    assert plan(conv, (1,), Override(devices=1)).layout == Layout(1, 1)
+    assert plan(SMALL, (60,), Override(shares=2)).layout.devices == 1
+    assert plan(conv, (8,), Override(shares=2)).layout == Layout(1, 1, 2)
+    assert str(plan(conv, (1,))).startswith("1 lane over 1 device, each batch over 2, ")
+
+
 def test_lanes_are_chosen_to_need_few_copies():
     for replicas in range(1, 80):
         layout = plan(batches=(replicas,), devices=1).layout
@@ -99,6 +118,8 @@ def test_overrides_are_kept():
         (Override(lanes=0), "--lanes 0: at least 1"),
         (Override(steps_per_call=-1), "--steps-per-call -1: at least 1"),
         (Override(devices=3), "--devices 3: "),
+        (Override(devices=2, shares=2), "--devices 2 --shares 2: this machine has 2"),
+        (Override(shares=0), "--shares 0: at least 1"),
         (Override(lanes=3, devices=2), "--lanes 3: must be a multiple of --devices"),
     ],
 )
@@ -114,8 +135,21 @@ def test_alternatives_can_all_be_compiled_and_hold_the_plan():
         found = alternatives(Plan(layout, 10), most)
         assert layout in found and len(set(found)) == len(found) > 0
         for each in found:
-            assert each.lanes % each.devices == 0 and each.devices <= jax.device_count()
+            assert each.lanes % each.devices == 0 and each.shares == 1
+            assert each.devices <= jax.device_count()
             assert 1 <= each.lanes <= max(most, jax.device_count())
+
+
+def test_alternatives_share_batches_that_can_be_shared():
+    found = alternatives(Plan(Layout(1, 1), 10), 1, 128)
+    assert set(found) == {
+        Layout(1, 1),
+        Layout(1, 1, 2),
+        Layout(2, 2),
+        Layout(2, 1),
+        Layout(2, 1, 2),
+    }
+    assert all(each.devices * each.shares <= jax.device_count() for each in found)
 
 
 def test_the_fastest_layout_has_the_highest_rate():
