@@ -14,15 +14,13 @@ import optax
 from experiments import data as datasets
 from experiments.classifier_pictures import pictures
 from experiments.data import preprocess, split
-from experiments.data.augment import alternating_flips, augment, check_augmentation, mix_up
 from experiments.data.dataset import Dataset, Spec
-from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Data, Experiment, Tree
-from experiments.engine.keys import Streams, permutation
+from experiments.engine.keys import Streams
 from experiments.engine.statistics import Metric
 from experiments.objectives import check_objective, example_loss, penalty
 from experiments.optimizers import check_optimizer, make_optimizer
-from nets.parallel import split_batch
+from experiments.rows import by_chunks, shuffled
 from nets.regularizers import concentration, max_norm
 
 EVALUATION_ROWS = 1000
@@ -97,12 +95,9 @@ def epoch_inputs(config: Any, data: Data, key: jax.Array, epoch: jax.Array) -> j
     next; in the order of the file, it is the same one.
     """
     rows, batch = data.own["train_rows"].shape[0], config.optimizer.batch_size
-    steps = rows // batch
     if config.data.order == "file":
-        order = jnp.arange(rows, dtype=jnp.int32)
-    else:
-        order = permutation(jax.random.fold_in(key, epoch), rows)
-    return order[: steps * batch].reshape(steps, batch)
+        return jnp.arange(rows // batch * batch, dtype=jnp.int32).reshape(-1, batch)
+    return shuffled(key, epoch, rows, batch)
 
 
 def make_batch(config: Any, data: Data, x: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
@@ -111,40 +106,6 @@ def make_batch(config: Any, data: Data, x: jax.Array, key: jax.Array) -> dict[st
     own = data.own
     inputs = data.splits["train"]["x"][own["train_rows"][x]]
     return {"x": preprocess.apply(own["stats"], inputs), "y": own["labels"][x]}
-
-
-def check_augmented(config: Any, spec: Spec) -> None:
-    """`check` for a config that also composes `Augmentation` as its field `augmentation`."""
-    check(config, spec)
-    check_augmentation(config.augmentation, spec)
-    chosen = config.augmentation
-    moved = chosen.translate or chosen.cutout or chosen.flip != "none"
-    if moved and config.data.preprocess in ("pca", "principal"):
-        raise UsageError(
-            f"--preprocess {config.data.preprocess}: principal components have no positions to "
-            "translate, flip or cut out; use zca, or no such augmentation"
-        )
-
-
-def augmented_epoch_inputs(
-    config: Any, data: Data, key: jax.Array, epoch: jax.Array
-) -> dict[str, jax.Array]:
-    """{"rows": `epoch_inputs`}, and "flip", bool [steps, batch], where flips alternate."""
-    rows = epoch_inputs(config, data, key, epoch)
-    if config.augmentation.flip != "alternating":
-        return {"rows": rows}
-    flips = alternating_flips(key, epoch, data.own["train_rows"].shape[0])
-    return {"rows": rows, "flip": flips[rows]}
-
-
-def augmented_batch(
-    config: Any, data: Data, x: dict[str, jax.Array], key: jax.Array
-) -> dict[str, jax.Array]:
-    """`make_batch`, augmented; with mixup also "y_other" [B] and "weight", the share of "y"."""
-    batch = make_batch(config, data, x["rows"], key)
-    batch |= {"x": augment(config.augmentation, batch["x"], key, x.get("flip"))}
-    mixup = config.augmentation.mixup
-    return batch if mixup is None else mix_up(mixup, batch, key)
 
 
 def loss_fn(
@@ -189,21 +150,16 @@ def evaluate(
     else:
         rows = data.own[f"{split}_rows"]
     labels = data.own["labels"] if split == "train" else source["y"][rows]
-    count = rows.shape[0]
-    if not count:
+    if not rows.shape[0]:
         return {}, None
     loss = example_loss(config.objective)
 
-    def chunk(inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        rows, labels = split_batch(inputs)
+    def chunk(rows: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
         x = preprocess.apply(data.own["stats"], source["x"][rows])
         logits = net.apply({"params": params, **model_state}, x, train=False)
         return jnp.argmax(logits, axis=-1) == labels, loss(logits, labels)
 
-    chunks = -(-count // EVALUATION_ROWS)
-    size = -(-count // chunks)
-    padded = [jnp.pad(a, (0, chunks * size - count)).reshape(chunks, size) for a in (rows, labels)]
-    right, lost = (leaf.reshape(-1)[:count] for leaf in jax.lax.map(chunk, tuple(padded)))
+    right, lost = by_chunks(chunk, (rows, labels), EVALUATION_ROWS)
     return {"accuracy": jnp.mean(right), "loss": jnp.mean(lost)}, right
 
 

@@ -8,9 +8,11 @@ import flax.linen as nn
 import jax
 
 from experiments import classification
+from experiments.data.augment import alternating_flips, augment, check_augmentation, mix_up
 from experiments.data.dataset import Spec
 from experiments.engine.config import split
 from experiments.engine.errors import UsageError
+from experiments.engine.experiment import Data
 from experiments.engine.selection import check_selection
 
 
@@ -21,7 +23,7 @@ def check(config: Any, spec: Spec, make_net: Callable[[Any, Spec], nn.Module]) -
         UsageError: names the flag.
         ValueError: windows that do not fit the inputs, or another net that cannot be.
     """
-    classification.check_augmented(config, spec)
+    check_augmented(config, spec)
     check_selection(config.selection)
     if config.data.components is not None:
         raise UsageError("--components: what is left of an image has no positions to slide over")
@@ -39,9 +41,47 @@ def _trace(make_net: Callable[[Any, Spec], nn.Module], static: Any, spec: Spec) 
     jax.eval_shape(lambda key: net.init(key, sample, train=False), jax.random.key(0))
 
 
+def check_augmented(config: Any, spec: Spec) -> None:
+    """Refuses values that cannot train, of a config with `Augmentation` as its `augmentation`.
+
+    Raises:
+        UsageError: names the flag.
+    """
+    classification.check(config, spec)
+    check_augmentation(config.augmentation, spec)
+    chosen = config.augmentation
+    moved = chosen.translate or chosen.cutout or chosen.flip != "none"
+    if moved and config.data.preprocess in ("pca", "principal"):
+        raise UsageError(
+            f"--preprocess {config.data.preprocess}: principal components have no positions to "
+            "translate, flip or cut out; use zca, or no such augmentation"
+        )
+
+
+def augmented_epoch_inputs(
+    config: Any, data: Data, key: jax.Array, epoch: jax.Array
+) -> dict[str, jax.Array]:
+    """{"rows": as without augmentation}, and "flip", bool [steps, batch], where flips alternate."""
+    rows = classification.epoch_inputs(config, data, key, epoch)
+    if config.augmentation.flip != "alternating":
+        return {"rows": rows}
+    flips = alternating_flips(key, epoch, data.own["train_rows"].shape[0])
+    return {"rows": rows, "flip": flips[rows]}
+
+
+def augmented_batch(
+    config: Any, data: Data, x: dict[str, jax.Array], key: jax.Array
+) -> dict[str, jax.Array]:
+    """A batch, augmented; with mixup also "y_other" [B] and "weight", the share of "y"."""
+    batch = classification.make_batch(config, data, x["rows"], key)
+    batch |= {"x": augment(config.augmentation, batch["x"], key, x.get("flip"))}
+    mixup = config.augmentation.mixup
+    return batch if mixup is None else mix_up(mixup, batch, key)
+
+
 classifier = functools.partial(
     classification.classifier,
-    epoch_inputs=classification.augmented_epoch_inputs,
-    make_batch=classification.augmented_batch,
+    epoch_inputs=augmented_epoch_inputs,
+    make_batch=augmented_batch,
 )
 """`classification.classifier` with augmentation."""

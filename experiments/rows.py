@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.engine.keys import permutation
+from nets.parallel import split_batch
 
 
 def shuffled(key: jax.Array, epoch: jax.Array, rows: int, batch: int) -> jax.Array:
@@ -19,7 +20,9 @@ def shuffled(key: jax.Array, epoch: jax.Array, rows: int, batch: int) -> jax.Arr
 
 
 def by_chunks(function: Callable[..., Any], arrays: tuple[jax.Array, ...], size: int) -> Any:
-    """`function(*arrays)`, at most so many rows at a time, so that memory has a bound.
+    """`function(*arrays)`, at most so many rows at a time, which bounds the memory.
+
+    Devices that share a batch share each chunk.
 
     Args:
         function: of arrays with a leading axis of rows; returns such arrays, each row's from its
@@ -32,5 +35,5 @@ def by_chunks(function: Callable[..., Any], arrays: tuple[jax.Array, ...], size:
     rows = -(-count // chunks)
     padded = [jnp.pad(a, [(0, chunks * rows - count)] + [(0, 0)] * (a.ndim - 1)) for a in arrays]
     split = [a.reshape(chunks, rows, *a.shape[1:]) for a in padded]
-    results = jax.lax.map(lambda each: function(*each), tuple(split))
+    results = jax.lax.map(lambda each: function(*split_batch(each)), tuple(split))
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], results)

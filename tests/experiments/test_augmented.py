@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import classification, mlp
+from experiments import classification, convolutional, mlp
 from experiments.data.augment import Augmentation, augment
 from experiments.engine.config import replace
 from experiments.engine.errors import UsageError
@@ -36,9 +36,9 @@ AUGMENTED = dataclasses.replace(
     mlp.EXPERIMENT,
     name="augmented",
     config=Config(),
-    check=classification.check_augmented,
-    epoch_inputs=classification.augmented_epoch_inputs,
-    make_batch=classification.augmented_batch,
+    check=convolutional.check_augmented,
+    epoch_inputs=convolutional.augmented_epoch_inputs,
+    make_batch=convolutional.augmented_batch,
 )
 
 
