@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from experiments.engine.claims import Claim, Finding, Published, Quantity, Rule, verdicts
+from experiments.engine.claims import Claim, Finding, Quantity, Rule, verdicts
 from experiments.engine.text import table, wrap
 
 HEAD = ("claim", "published", "accepted", "measured (90 % interval)", "n", "verdict")
@@ -24,11 +24,20 @@ def number(value: float, quantity: Quantity) -> str:
     return f"{round(value, quantity.decimals) + 0.0:.{quantity.decimals}f}"
 
 
-def published_text(published: Published | None, quantity: Quantity) -> str:
-    """`65.10 % (authors' code)`; "-" for none."""
-    if published is None:
+def unit_of(rule: Rule, quantity: Quantity) -> str:
+    """Of the rule's bounds: `%`, `pp`; "" for a ratio."""
+    if rule.statistic == "ratio":
+        return ""
+    percent = quantity.unit == "%" and rule.statistic == "difference"
+    return "pp" if percent else quantity.unit
+
+
+def published_text(rule: Rule, quantity: Quantity) -> str:
+    """`65.10 % (authors' code)`, `6.00 times (paper)`; "-" for none."""
+    if rule.published is None:
         return "-"
-    return f"{number(published.value, quantity)} {quantity.unit} ({published.by})"
+    unit = unit_of(rule, quantity) or "times"
+    return f"{number(rule.published.value, quantity)} {unit} ({rule.published.by})"
 
 
 def accepted(rule: Rule, quantity: Quantity) -> str:
@@ -46,8 +55,7 @@ def accepted(rule: Rule, quantity: Quantity) -> str:
         bounds = f">= {low}"
     elif math.isinf(rule.low):
         bounds = f"<= {high}"
-    unit = {"ratio": "", "difference": "pp" if quantity.unit == "%" else quantity.unit}
-    return f"{what} {bounds} {unit.get(rule.statistic, quantity.unit)}".rstrip()
+    return f"{what} {bounds} {unit_of(rule, quantity)}".rstrip()
 
 
 def question(claim: Claim) -> str:
@@ -56,7 +64,7 @@ def question(claim: Claim) -> str:
     rules = [accepted(rule, quantity) for rule in claim.rules]
     for index, rule in enumerate(claim.rules):
         if rule.published:
-            rules[index] += f" for {published_text(rule.published, quantity)}"
+            rules[index] += f" for {published_text(rule, quantity)}"
     accept = f"Accepted ({quantity.name}, {claim.seeds} seeds)"
     return f"{claim.title}. {accept}: {'; '.join(rules)}."
 
@@ -96,17 +104,21 @@ def conclusion(standing: Standing, declared: str, width: int) -> str:
     name, claim, findings = standing
     quantity = claim.quantity
     rows = [
-        [accepted(f.rule, quantity), published_text(f.rule.published, quantity),
+        [accepted(f.rule, quantity), published_text(f.rule, quantity),
          measured(f, quantity), str(f.n), f.verdict]
         for f in findings
     ]  # fmt: skip
-    sources = dict.fromkeys(f.rule.published for f in findings if f.rule.published)
+    sources = dict.fromkeys(
+        (published_text(f.rule, quantity), f.rule.published.source)
+        for f in findings
+        if f.rule.published
+    )
     lines = wrap(f"Claim {name}, {quantity.name} (90 % intervals): {status(findings)}", width)
     header = ["accepted", "published", "measured", "n", "verdict"]
     lines += table(header, rows, width, left=2, remarks=[f.reason for f in findings])
     lines += wrap(f"Recipe: {claim.recipe}", width)
-    for source in sources:
-        lines += wrap(f"{published_text(source, quantity)}: {source.source}", width)
+    for shown, source in sources:
+        lines += wrap(f"{shown}: {source}", width)
     if declared != question(claim):
         lines += wrap(f"The claim was declared differently when this was begun: {declared}", width)
     return "\n".join(lines)
@@ -120,7 +132,7 @@ def listing(standings: Sequence[Standing], prog: str) -> dict[str, str]:
 def _one_line(standing: Standing, prog: str) -> str:
     name, claim, findings = standing
     numbers = dict.fromkeys(
-        published_text(rule.published, claim.quantity) for rule in claim.rules if rule.published
+        published_text(rule, claim.quantity) for rule in claim.rules if rule.published
     )
     state = status(findings)
     if not findings:
@@ -136,7 +148,7 @@ def markdown(standings: Sequence[Standing]) -> str:
         known: Mapping[Rule, Finding] = {f.rule: f for f in standing.findings}
         for index, rule in enumerate(standing.claim.rules):
             name = f"`{standing.name}`, {quantity.name}" if index == 0 else ""
-            cells = [name, published_text(rule.published, quantity), accepted(rule, quantity)]
+            cells = [name, published_text(rule, quantity), accepted(rule, quantity)]
             found = known.get(rule)
             if found is None:
                 cells += ["", "", f"{NOT_RUN} ({standing.claim.cost})" if index == 0 else ""]
