@@ -58,6 +58,7 @@ CONVOLUTIONS = {
             shrinking="32k5s2 16k3s2 8k3s2",
         ),
         tune={"learning_rate": RATES},
+        config={"epochs": "10"},
     ),
     "pooling": Declared(
         "convnet",
@@ -90,7 +91,7 @@ CONVOLUTIONS = {
         "Which activation in a convolutional net, each at its own best rate?",
         vary={"activation": "relu,identity,sigmoid,tanh,elu,gelu"},
         tune={"learning_rate": RATES},
-        config={"layers": "16k5s2 16k3s2 16k3s2"},
+        config={"layers": "16k5s2 16k3s2 16k3s2", "epochs": "10"},
     ),
     "conv_regularization": Declared(
         "convnet",
