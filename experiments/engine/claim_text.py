@@ -24,13 +24,20 @@ def number(value: float, quantity: Quantity) -> str:
     return f"{round(value, quantity.decimals) + 0.0:.{quantity.decimals}f}"
 
 
+def unit_of(rule: Rule, quantity: Quantity) -> str:
+    """Of the rule's bounds: `%`, `pp`; "" for a ratio."""
+    if rule.statistic == "ratio":
+        return ""
+    percent = quantity.unit == "%" and rule.statistic == "difference"
+    return "pp" if percent else quantity.unit
+
+
 def published_text(rule: Rule, quantity: Quantity) -> str:
-    """`65.10 % (authors' code)`, of a ratio `6.00 times (paper)`; "-" for none."""
-    published = rule.published
-    if published is None:
+    """`65.10 % (authors' code)`, `6.00 times (paper)`; "-" for none."""
+    if rule.published is None:
         return "-"
-    unit = "times" if rule.statistic == "ratio" else quantity.unit
-    return f"{number(published.value, quantity)} {unit} ({published.by})"
+    unit = unit_of(rule, quantity) or "times"
+    return f"{number(rule.published.value, quantity)} {unit} ({rule.published.by})"
 
 
 def accepted(rule: Rule, quantity: Quantity) -> str:
@@ -48,8 +55,7 @@ def accepted(rule: Rule, quantity: Quantity) -> str:
         bounds = f">= {low}"
     elif math.isinf(rule.low):
         bounds = f"<= {high}"
-    unit = {"ratio": "", "difference": "pp" if quantity.unit == "%" else quantity.unit}
-    return f"{what} {bounds} {unit.get(rule.statistic, quantity.unit)}".rstrip()
+    return f"{what} {bounds} {unit_of(rule, quantity)}".rstrip()
 
 
 def question(claim: Claim) -> str:

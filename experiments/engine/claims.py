@@ -66,7 +66,8 @@ class Quantity:
         name: "test error".
         unit: "%".
         read: the recorded lines of one replica, its final line last -> the number.
-        worst: of a replica that diverged; the score of guessing where there is one.
+        worst: of a replica that diverged; the score of guessing where there is one. Infinite values
+            leave a mean or ratio without a verdict.
         decimals: shown.
     """
 
@@ -168,7 +169,7 @@ def _finding(rule: Rule, values: Mapping[str, np.ndarray], seeds: int, error: fl
         return Finding(rule, n, estimate, interval, "inconclusive", reason)
     if interval is None:
         lost = not np.isfinite(columns).all()
-        reason = "a replica diverged" if lost else f"no interval from n {n}"
+        reason = "a replica diverged, or never got there" if lost else f"no interval from n {n}"
         return Finding(rule, n, estimate, interval, "inconclusive", reason)
     low, high = interval
     verdict: Verdict = "inconclusive"

@@ -58,6 +58,7 @@ CONVOLUTIONS = {
             shrinking="32k5s2 16k3s2 8k3s2",
         ),
         tune={"learning_rate": RATES},
+        config={"epochs": "10"},
     ),
     "pooling": Declared(
         "convnet",
@@ -90,7 +91,7 @@ CONVOLUTIONS = {
         "Which activation in a convolutional net, each at its own best rate?",
         vary={"activation": "relu,identity,sigmoid,tanh,elu,gelu"},
         tune={"learning_rate": RATES},
-        config={"layers": "16k5s2 16k3s2 16k3s2"},
+        config={"layers": "16k5s2 16k3s2 16k3s2", "epochs": "10"},
     ),
     "conv_regularization": Declared(
         "convnet",
@@ -110,10 +111,10 @@ CONVOLUTIONS = {
     ),
     "normalization": Declared(
         "convnet",
-        "Which normalisation, each at its own best rate?",
+        "Which normalisation, each at its own best rate? (34 filters: 17 groups)",
         vary={"norm": "none,local_response,batch,layer,group"},
-        tune={"learning_rate": RATES},
-        config={"layers": "40k5s2 40k3s2 40k3s2", "epochs": "10"},
+        tune={"learning_rate": "3e-3,1e-2,3e-2,1e-1"},
+        config={"layers": "34k5s2 34k3s2 34k3s2", "epochs": "10"},
     ),
     "stem": Declared(
         "convnet",
