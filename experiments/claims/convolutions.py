@@ -89,7 +89,7 @@ CONVOLUTIONS = {
             "dataset": "cifar10",
             "preprocess": "zca",
             "validation": "0",
-            "input_noise": "0.15",
+            "noise": "0.15",
             "layers": ("96k3 96k3 96k3 max2 192k3 192k3 192k3 max2 192k3v 192k1 192k1 global"),
             "norm": "batch",
             "dropout": "0.5",

@@ -36,7 +36,7 @@ class Augmentation:
             Taylor 2017); none: off.
         mixup: alpha of the Beta(alpha, alpha) weight by which a batch and its permutation, inputs
             and losses, are averaged (Zhang et al. 2018); none: off.
-        input_noise: standard deviation of Gaussian noise added after all but mixup; none: off.
+        noise: standard deviation of Gaussian noise added after all but mixup; none: off.
     """
 
     translate: int | None = None
@@ -44,7 +44,7 @@ class Augmentation:
     flip: Literal["none", "random", "alternating"] = "none"
     cutout: int | None = None
     mixup: float | None = None
-    input_noise: float | None = None
+    noise: float | None = None
 
 
 def check_augmentation(config: Augmentation, spec: Spec) -> None:
@@ -63,7 +63,7 @@ def check_augmentation(config: Augmentation, spec: Spec) -> None:
                 f"{flag} {size}: must be 1 to {largest}, for inputs of "
                 f"{'x'.join(map(str, spec.shape))}; none switches it off"
             )
-    for flag, value in {"--mixup": config.mixup, "--input-noise": config.input_noise}.items():
+    for flag, value in {"--mixup": config.mixup, "--noise": config.noise}.items():
         if value is not None and not 0 < value < float("inf"):
             raise UsageError(f"{flag} {value:g}: must be positive; none switches it off")
 
@@ -104,9 +104,9 @@ def augment(
         sides = jnp.array(x.shape[1 : axes + 1])[None]
         centres = jax.random.randint(jax.random.fold_in(key, _CUTOUT), (len(x), axes), 0, sides)
         x = cut_out(x, centres, config.cutout)
-    if config.input_noise is not None:
+    if config.noise is not None:
         drawn = jax.random.normal(jax.random.fold_in(key, _NOISE), x.shape, x.dtype)
-        x = x + jnp.asarray(config.input_noise, x.dtype) * drawn
+        x = x + jnp.asarray(config.noise, x.dtype) * drawn
     return x
 
 

@@ -191,7 +191,7 @@ def test_alternating_flips_are_fair_and_opposite_in_every_next_epoch():
 
 def test_noise_is_normal_and_comes_after_what_cuts_out():
     x = jnp.ones((400, 8, 6, 3))
-    config = Augmentation(input_noise=0.15, cutout=3)
+    config = Augmentation(noise=0.15, cutout=3)
     added = augment(config, x, jax.random.key(1)) - augment(
         Augmentation(cutout=3), x, jax.random.key(1)
     )
@@ -235,7 +235,7 @@ def test_the_weights_of_mixup_follow_the_beta_distribution():
         ({"translate": 40}, (40,), "--translate 40: must be 1 to 39, for inputs of 40;"),
         ({"cutout": 0}, (8, 6), "--cutout 0: must be 1 to 6, for inputs of 8x6; none switches it"),
         ({"cutout": 7}, (8, 6, 3), "--cutout 7: must be 1 to 6"),
-        ({"input_noise": 0.0}, (8, 6, 3), "--input-noise 0: must be positive; none switches"),
+        ({"noise": 0.0}, (8, 6, 3), "--noise 0: must be positive; none switches"),
         ({"mixup": 0.0}, (8, 6, 3), "--mixup 0: must be positive; none switches it off"),
         ({"mixup": float("inf")}, (8, 6, 3), "--mixup inf: must be positive"),
         ({"mixup": float("nan")}, (8, 6, 3), "--mixup nan: must be positive"),

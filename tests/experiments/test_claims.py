@@ -206,7 +206,7 @@ def test_the_gelu_papers_convolutions_are_trained_as_it_says():
     scales = 2 * (3 * 96 + 6 * 192)  # batch norm in place of biases
     assert set(parameters("gelu-cifar").values()) == {kernels + scales + 193 * 10}
     for row, config in configs("gelu-cifar").items():
-        assert config.activation.name == row and config.augmentation.input_noise == 0.15
+        assert config.activation.name == row and config.augmentation.noise == 0.15
         assert (config.norm, config.dropout, config.dropout_at) == ("batch", 0.5, "pool")
         assert steps(config) == 100_000
         factors = [schedule_factor(config.optimizer, jnp.int32(s), 100_000) for s in SHOWN]
