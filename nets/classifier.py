@@ -16,26 +16,26 @@ class Classifier(nn.Module):
 
     def __call__(
         self, inputs: Float[Array, "batch *shape"], *, train: bool
-    ) -> Float[Array, "batch classes"]:
+    ) -> Float[Array, "batch *classes"]:
         """Class scores, of float32 or wider."""
         scores: Any = self.features_and_scores(inputs, train=train)[1]
         return scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
 
     def penultimate(
         self, inputs: Float[Array, "batch *shape"], *, train: bool = False
-    ) -> Float[Array, "batch width"]:
+    ) -> Float[Array, "batch *width"]:
         """What the output layer sees: `net.apply(variables, x, method=net.penultimate)`."""
         return self.features_and_scores(inputs, train=train)[0]
 
     def features_and_scores(
         self, inputs: Float[Array, "batch *shape"], *, train: bool
-    ) -> tuple[Float[Array, "batch width"], Float[Array, "batch classes"]]:
+    ) -> tuple[Float[Array, "batch *width"], Float[Array, "batch *classes"]]:
         """What the output layer sees, and what it gives."""
         raise NotImplementedError
 
 
 def dense(
-    hidden: Float[Array, "batch inputs"],
+    hidden: Float[Array, "*batch inputs"],
     width: int,
     name: str,
     *,
@@ -43,7 +43,7 @@ def dense(
     kernel_init: InitFunction,
     bias_init: BiasInit,
     dtype: DTypeLike | None,
-) -> Float[Array, "batch width"]:
+) -> Float[Array, "*batch width"]:
     """A dense layer `name` of the module that calls; a bias may depend on the number of inputs."""
     layer = nn.Dense(
         width,
