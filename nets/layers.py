@@ -1,7 +1,8 @@
 """Reads layers, their sizes, costs and receptive fields off any Flax net, without computing it.
 
-Modules that slide windows (`nets.module_geometry`) are listed without what they call inside. A
-module below a name that starts with `shortcut` lies on the shortcut of a residual block.
+Modules that slide windows or count their own multiply-adds (`nets.module_geometry`) are listed
+without what they call inside. A module below a name that starts with `shortcut` lies on the
+shortcut of a residual block.
 """
 
 import dataclasses
@@ -15,7 +16,7 @@ import jax
 
 from nets.flow import Fields, Flow, through
 from nets.geometry import Field, Sharing, Window, shared_against_unshared
-from nets.module_geometry import multiply_adds, windows_of
+from nets.module_geometry import multiply_adds, own_count, windows_of
 
 Path = tuple[str, ...]
 
@@ -148,44 +149,52 @@ class _Reading:
     def __init__(self, params: Any):
         self.shapes = _shapes(params)
         self.flow = Flow()
-        self.windowed: set[Path] = set()
+        self.whole: set[Path] = set()
         self.found: dict[Path, Layer | None] = {}
 
     def note(self, call: Any, args: Any, kwargs: Any, context: Any) -> Any:
         """Stands in for every method of every module."""
         module, path = context.module, context.module.path
-        inside = any(path[:end] in self.windowed for end in range(len(path)))
+        inside = any(path[:end] in self.whole for end in range(len(path)))
         if context.method_name != "__call__" or inside:
             return call(*args, **kwargs)
         given = _arrays((args, kwargs))[0]
         windows = windows_of(module, given.shape[1:])
-        self.windowed.update([path] if windows else [])
+        count = own_count(module, given.shape[1:])
+        self.whole.update([path] if windows or count is not None else [])
         self.found.setdefault(path, None)
         before = self.flow.current
         self.flow.enter(given, aside=on_shortcut(path))
         output = call(*args, **kwargs)
-        layer = self.read(path, type(module).__name__, windows, given, _arrays(output)[-1])
+        kind = type(module).__name__
+        layer = self.read(path, kind, windows, count, given, _arrays(output)[-1])
         self.found[path] = self.found[path] or layer
         if layer.shortcut:
             self.flow.current = before
         return output
 
     def read(
-        self, path: Path, kind: str, windows: tuple[Window, ...], given: Any, output: Any
+        self,
+        path: Path,
+        kind: str,
+        windows: tuple[Window, ...],
+        counted: int | None,
+        given: Any,
+        output: Any,
     ) -> Layer:
         """Describes a call, and moves on to its output."""
         own = {
             name: shape
             for name, shape in self.shapes.items()
-            if name[:-1] == path or (windows and name[: len(path)] == path)
+            if name[:-1] == path or (path in self.whole and name[: len(path)] == path)
         }
         kernel = next((shape for name, shape in own.items() if name[-1] == "kernel"), None)
         inputs, outputs = given.shape[1:], output.shape[1:]
-        cost = multiply_adds(kernel, inputs, outputs, windows)
+        cost = multiply_adds(kernel, inputs, outputs, windows) if counted is None else counted
         if windows:
             self.flow.slide(inputs[:-1], windows, output)
         else:
-            self.flow.leave(output, mixes=cost is None)
+            self.flow.leave(output, mixes=cost is None or counted is not None)
         reached = self.flow.current
         fields = reached.fields if reached and (windows or outputs[:-1]) else ()
         count = sum(math.prod(shape) for shape in own.values())

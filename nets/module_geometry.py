@@ -1,8 +1,8 @@
 """What one Flax module does to the axes of its input: its windows and its multiply-adds.
 
 A module that slides windows says so by a method `windows(spatial_shape) -> tuple[Window, ...]`;
-Flax's own convolutions are understood too. A module whose parameter `kernel` has two axes is a
-dense layer.
+Flax's own convolutions are understood too. A module with a method `multiply_adds(input_shape)`
+counts its own. Otherwise a module whose parameter `kernel` has two axes is a dense layer.
 """
 
 import inspect
@@ -52,6 +52,16 @@ def _numbers(value: Any, axes: int) -> tuple[int, ...]:
     if value is None:
         return (1,) * axes
     return (value,) * axes if isinstance(value, int) else tuple(value)
+
+
+def own_count(module: nn.Module, shape: tuple[int, ...]) -> int | None:
+    """The multiply-adds of one example that a module counts itself; None if it does not.
+
+    Args:
+        shape: of its input, without the batch.
+    """
+    count = getattr(module, "multiply_adds", None)
+    return count(shape) if inspect.ismethod(count) else None
 
 
 def multiply_adds(

@@ -77,6 +77,11 @@ class Recurrent(nn.Module):
     dtype: DTypeLike | None = None
     unroll: int = 1
 
+    def multiply_adds(self, shape: tuple[int, ...]) -> int:
+        """By the two kernels, over all elements of one sequence `[time, inputs]`."""
+        length, inputs = shape
+        return length * (inputs + self.features) * len(self.cell.parts) * self.features
+
     @nn.compact
     def __call__(
         self,

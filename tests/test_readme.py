@@ -9,8 +9,15 @@ from experiments import EXPERIMENTS
 from experiments.engine.cli import main
 
 README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
-SMALL = {"--dataset": "digits", "--epochs": "2", "--schedule": "constant"}
-NETS = {"convnet": {"--layers": "4k3 max2"}, "mlp": {"--width": "8"}}
+SMALL = {"--epochs": "2", "--schedule": "constant"}
+DIGITS = {"--dataset": "digits"}
+NETS = {
+    "convnet": DIGITS | {"--layers": "4k3 max2"},
+    "mlp": DIGITS | {"--width": "8"},
+    "resnet": DIGITS | {"--width": "4"},
+    "memory": {"--width": "8", "--train-rows": "200", "--test-rows": "20"},
+    "sequence_classifier": DIGITS | {"--width": "8"},
+}
 FOLDERS = ("runs/mlp-...", "DIR")
 
 

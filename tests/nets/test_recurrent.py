@@ -11,6 +11,7 @@ import pytest
 from nets.activations import ACTIVATIONS
 from nets.cells import GRU, LSTM, RNN
 from nets.initializers import INITIALIZERS
+from nets.layers import depth, layers
 from nets.recurrence import Recurrence, recur
 from nets.recurrent import Recurrent, RecurrentStack, last_state
 
@@ -337,6 +338,18 @@ def test_the_gradient_by_nudges_is_the_gradient_by_the_states():
 def test_units_have_one_input_for_each_output():
     with pytest.raises(ValueError, match="maxout:2: a recurrent unit has one input for each"):
         first(RNN(ACTIVATIONS["maxout"]))
+
+
+def test_what_layers_are_listed_with():
+    net = RecurrentStack(LSTM(peepholes=True), (5, 2), bidirectional=True)
+    found = {layer.path: layer for layer in layers(net, variables_of(net), X)}
+    assert set(found) == {
+        (), ("layer_1",), ("layer_1_back",), ("layer_2",), ("layer_2_back",)
+    }  # fmt: skip
+    assert found["layer_1",].multiply_adds == 6 * (4 + 5) * 20
+    assert found["layer_2",].multiply_adds == 6 * (10 + 2) * 8
+    assert found["layer_1",].parameters == (4 + 5) * 20 + 20 + 3 * 5
+    assert depth(found.values()) == 4
 
 
 def test_half_precision():
