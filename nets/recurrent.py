@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from nets.cells import Cell
 from nets.initializers import INITIALIZERS, BiasInit, InitFunction, bias_initializer
-from nets.recurrence import Carry, Recurrence, recur
+from nets.recurrence import Carry, Recurrence, project, recur
 from nets.regularizers import Dropout
 
 DropoutForm = Literal["steps", "sequence"]
@@ -104,7 +104,7 @@ class Recurrent(nn.Module):
         kernel = Kernel(parts, self.features, self.kernel_init, name="inputs")(x.shape[-1])
         bias = self.param("bias", self._first_bias)
         over_time = jnp.swapaxes(x, 0, 1).astype(dtype)
-        read = cell.inputs(values, over_time @ kernel.astype(dtype))
+        read = cell.inputs(values, project(over_time, kernel.astype(dtype)))
         read = read + bias.astype(dtype)[None, None]
         recurrent = Kernel(parts, self.features, self.recurrent_init, name="state")(self.features)
         if self.weight_dropout is not None:
@@ -122,7 +122,10 @@ class Recurrent(nn.Module):
             None if mask is None else jnp.swapaxes(mask, 0, 1),
             self._nudge(),
         )
-        states, last = recur(cell.step, cell.adds, inputs, reverse=self.reverse, unroll=self.unroll)
+        states, last = recur(
+            cell.step, cell.adds, inputs,
+            pull=cell.pull, reverse=self.reverse, unroll=self.unroll,
+        )  # fmt: skip
         states = jnp.swapaxes(states, 0, 1)
         return states if mask is None else jnp.where(mask[..., None], states, 0), last
 
