@@ -17,6 +17,7 @@ from experiments.engine.plan import Override
 from experiments.engine.study import Study
 from experiments.recurrent import make_stack
 from experiments.sequence_classifier import Config
+from nets.embedding import Embedding
 from nets.recurrent import RecurrentStack
 
 
@@ -29,7 +30,7 @@ class LanguageModel(nn.Module):
     @nn.compact
     def __call__(self, tokens: jax.Array, *, train: bool) -> jax.Array:
         """Scores of each next token, [batch, length, vocabulary]."""
-        embedded = nn.Embed(self.vocabulary, self.stack.widths[0], name="embedding")(tokens)
+        embedded = Embedding(self.vocabulary, self.stack.widths[0], name="embedding")(tokens)
         states, _ = self.stack(embedded, train=train)
         return nn.Dense(self.vocabulary, name="output")(states)
 

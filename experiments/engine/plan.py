@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from experiments.engine.devices import memory_bytes
 from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Data
+from experiments.engine.loops import loops_products
 from experiments.engine.program import Layout
 from experiments.engine.step import Replica, Trainer
 
@@ -38,9 +39,12 @@ class DeviceKind:
         convolution_flops: `flops` of a step with convolutions, on each device that shares it; the
             first step of a call is slow (it took 100 ms of a core more than later ones for
             ResNet-20), so that a few in each pay.
+        recurrence_flops: the same of a step with a loop of products, counted once each.
         flops_per_shared_step: work of a step with convolutions from which devices without a replica
             of their own share the batch of another's, FLOP: on 2 cores 1.35 to 1.7 times as fast
             from 3e8 on, and no gain at 2e7.
+        flops_per_shared_recurrence: the same of a step with a loop of products: on 2 cores 1.5
+            times as fast at 2e9, 1.35 times at 9e9, and no gain at 6e8.
     """
 
     flops: float
@@ -48,7 +52,9 @@ class DeviceKind:
     least_lanes: int
     most_lanes: int
     convolution_flops: float = 0.0
+    recurrence_flops: float = 0.0
     flops_per_shared_step: float = math.inf
+    flops_per_shared_recurrence: float = math.inf
 
 
 KINDS = {
@@ -58,7 +64,9 @@ KINDS = {
         least_lanes=2,
         most_lanes=16,
         convolution_flops=5e10,
+        recurrence_flops=1e11,
         flops_per_shared_step=1e8,
+        flops_per_shared_recurrence=1e9,
     ),
     "gpu": DeviceKind(flops=2e12, flops_per_step=2e11, least_lanes=1, most_lanes=512),
     "tpu": DeviceKind(flops=5e12, flops_per_step=2e11, least_lanes=1, most_lanes=512),
@@ -70,17 +78,21 @@ class Cost:
     """What one replica of a program asks for.
 
     Attributes:
-        flops_per_step: of one update by XLA's count before optimisation.
+        flops_per_step: of one update by XLA's count before optimisation; what is inside a loop
+            counts once.
         bytes_per_lane: its state (twice: old and new) and its own data arrays.
         convolves: whether a step has convolutions. Side by side, those of several replicas become
             one in groups: one lane a device was 1.6 to 1.9 times as fast as two or four (small nets
             on a CPU).
+        recurs: whether a step has a loop of matrix products, whose cores wait for each other at
+            every turn unless each has a part of the batch.
         batch: examples of a step: what devices can share evenly.
     """
 
     flops_per_step: float
     bytes_per_lane: int
     convolves: bool = False
+    recurs: bool = False
     batch: int = 1
 
 
@@ -124,14 +136,18 @@ def estimate(trainer: Trainer, replica: Replica, data: Data) -> Cost:
     state = jax.eval_shape(trainer.init, replica)
     zero = jax.ShapeDtypeStruct((), jnp.int32)
     xs = jax.eval_shape(trainer.epoch_inputs, replica, data, zero)
-    lowered = jax.jit(trainer.first_step).lower(state, replica, data, xs)
+    traced = jax.jit(trainer.first_step).trace(state, replica, data, xs)
+    lowered = traced.lower()
     counted = lowered.cost_analysis() or {}
     arrays = [*jax.tree.leaves(state) * 2, *jax.tree.leaves(data.own), *jax.tree.leaves(xs)]
     size = sum(math.prod(leaf.shape) * _itemsize(leaf.dtype) for leaf in arrays)
     convolves = "stablehlo.convolution" in lowered.as_text()
     batch = jax.tree.leaves(jax.eval_shape(trainer.first_batch, replica, data, xs))
     examples = math.gcd(*(leaf.shape[0] for leaf in batch if leaf.ndim))
-    return Cost(float(counted.get("flops", 0.0)), size, convolves, max(examples, 1))
+    return Cost(
+        float(counted.get("flops", 0.0)), size, convolves, loops_products(traced.jaxpr.jaxpr),
+        max(examples, 1),
+    )  # fmt: skip
 
 
 def _itemsize(dtype) -> int:
@@ -174,16 +190,22 @@ def make_plan(
     spare = 1 if override.devices else present // devices
     shares = override.shares or _shares(kind, cost, spare)
     work = cost.flops_per_step * lanes / devices / shares
-    flops = (cost.convolves and kind.convolution_flops) or kind.flops
+    slow_start = kind.convolution_flops if cost.convolves else kind.recurrence_flops
+    flops = (_shareable(cost) and slow_start) or kind.flops
     steps = override.steps_per_call or max(1, int(flops / max(work, 1.0)))
     return Plan(Layout(lanes, devices, shares), steps)
 
 
 def _shares(kind: DeviceKind, cost: Cost, spare: int) -> int:
     """How many of the devices at hand share a batch: as many as divide it, where that pays."""
-    if not cost.convolves or cost.flops_per_step < kind.flops_per_shared_step:
+    least = kind.flops_per_shared_step if cost.convolves else kind.flops_per_shared_recurrence
+    if not _shareable(cost) or cost.flops_per_step < least:
         return 1
     return max(n for n in range(1, spare + 1) if cost.batch % n == 0)
+
+
+def _shareable(cost: Cost) -> bool:
+    return cost.convolves or cost.recurs
 
 
 def check_override(override: Override, present: int) -> None:

@@ -192,7 +192,7 @@ def _measured(
     study: Study, entry: Prepared, jobs: Sequence[Job], echo: Callable[[str], None], name: str
 ) -> Prepared:
     rates = []
-    batch = entry.cost.batch if entry.cost.convolves else 1
+    batch = entry.cost.batch if entry.cost.convolves or entry.cost.recurs else 1
     for layout in planning.alternatives(entry.plan, len(jobs), batch):
         candidate = dataclasses.replace(entry, plan=dataclasses.replace(entry.plan, layout=layout))
         rate = measure_rate(study, candidate, jobs)
