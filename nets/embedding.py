@@ -28,7 +28,7 @@ class Rows(NamedTuple):
 def look_up(
     table: Float[Array, "vocabulary features"], tokens: Int[Array, "*places"], axis: int = 0
 ) -> Float[Array, "*places features"]:
-    """`table[tokens]`, with a gradient by the table that is one product with one-hot tokens.
+    """`table[tokens]`, with a gradient by the table that is a product with one-hot tokens if it is short.
 
     Args:
         table: a row for each token.
@@ -51,6 +51,8 @@ def _backward(axis: int, saved: tuple[jax.Array, jax.Array], by_rows: jax.Array)
 
 def _add_rows(vocabulary: int, tokens: jax.Array, by_rows: jax.Array) -> jax.Array:
     rows = by_rows.reshape(-1, by_rows.shape[-1])
+    if vocabulary > rows.shape[-1]:
+        return jnp.zeros((vocabulary, rows.shape[-1]), rows.dtype).at[tokens.reshape(-1)].add(rows)
     here = jnp.arange(vocabulary)[:, None] == tokens.reshape(1, -1)
     return here.astype(rows.dtype) @ rows
 
@@ -84,4 +86,4 @@ class Embedding(nn.Module):
         table: Any = self.param("embedding", self.embedding_init, shape, jnp.float32)
         if self.vocabulary < min(self.features, tokens.size):
             return Rows(table, tokens)
-        return jnp.take(table, tokens, axis=0, mode="clip")
+        return look_up(table, tokens)

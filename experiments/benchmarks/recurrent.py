@@ -1,7 +1,7 @@
 """Tokens per second of an LSTM language model: Ablax, PyTorch and plain Flax, side by side.
 
 `make bench`, or `python -m experiments.benchmarks.recurrent --help`. Embedding, 2 LSTM layers and
-a linear layer over 64 tokens; batches of 32 sequences of 64 random tokens: gather, forward,
+a linear layer over the vocabulary; batches of 32 sequences of 64 random tokens: gather, forward,
 backward, update by Adam. Nothing is evaluated. The sides take turns in each round, each in a
 process of its own.
 """
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with contextlib.ExitStack() as stack:
         workers = {name: stack.enter_context(worker) for name, worker in _workers().items()}
         for width in options.widths:
-            _compare(workers, TextProblem(width), options.rounds)
+            _compare(workers, TextProblem(width, vocabulary=options.vocabulary), options.rounds)
     report.end()
     return 0
 
@@ -39,6 +39,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--widths", nargs="+", default=[128, 256, 512], help="units of each layer", **counts
     )
+    parser.add_argument("--vocabulary", default=64, help="distinct tokens (default 64)", **counts)
     parser.add_argument("--rounds", default=5, help="turns of each side (default 5)", **counts)
     return parser.parse_args(argv)
 
@@ -59,7 +60,8 @@ def _compare(workers: dict[str, Worker], problem: TextProblem, rounds: int) -> N
     seconds = report.take_turns(workers, rounds)
     print(
         f"\n## {problem.layers} LSTM layers of {problem.width}, {problem.length} steps, batch "
-        f"{problem.batch}\n\n{rounds} rounds of {problem.tokens:,} tokens\n\n"
+        f"{problem.batch}, vocabulary {problem.vocabulary}\n\n"
+        f"{rounds} rounds of {problem.tokens:,} tokens\n\n"
         "| side | compile s | tokens/s | min .. max | Ablax's ratio | min .. max | how |\n"
         "|---|---|---|---|---|---|---|"
     )

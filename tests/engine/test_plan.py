@@ -8,12 +8,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from experiments.engine.cost import Cost, loops_products
 from experiments.engine.errors import UsageError
-from experiments.engine.loops import loops_products
 from experiments.engine.plan import (
     KINDS,
     MEMORY_SHARE,
-    Cost,
     Override,
     Plan,
     alternatives,
