@@ -28,7 +28,7 @@ class Rows(NamedTuple):
 def look_up(
     table: Float[Array, "vocabulary features"], tokens: Int[Array, "*places"], axis: int = 0
 ) -> Float[Array, "*places features"]:
-    """`table[tokens]`, with a gradient by the table that is a product with one-hot tokens if it is short.
+    """`table[tokens]`; the gradient by a short table is a product with one-hot tokens.
 
     Args:
         table: a row for each token.

@@ -41,7 +41,7 @@ class DeviceKind:
             of their own share the batch of another's, FLOP: on 2 cores 1.35 to 1.7 times as fast
             from 3e8 on, and no gain at 2e7.
         flops_per_shared_recurrence: the same of a step with a loop of products: on 2 cores 1.5
-            times as fast at 2e9, 1.35 times at 9e9, and no gain at 6e8.
+            times as fast at 2e9, 1.35 times at 9e9, 1.1 times at 2e10, and no gain at 6e8.
     """
 
     flops: float
