@@ -31,6 +31,7 @@ bench: $(READY)  ## speed against PyTorch and a plain Flax loop (installs PyTorc
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch>=2.9'
 	$(BIN)/python -m experiments.benchmarks.mlp
 	$(BIN)/python -m experiments.benchmarks.conv
+	$(BIN)/python -m experiments.benchmarks.recurrent
 
 lock:  ## pin the newest versions again (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from nets.activations import ACTIVATIONS, ActivationLike, as_activation
-from nets.recurrence import Carry
+from nets.cell_gradients import apart, pull_lstm
+from nets.recurrence import Carry, Pull
 
 Values = Mapping[str, jax.Array]
 Gate = Literal["none", "input", "forget", "output"]
@@ -50,6 +51,11 @@ class Cell:
     def step(self, values: Values, read: Any, carry: Carry) -> Carry:
         """One step (`nets.recurrence.recur`)."""
         raise NotImplementedError
+
+    @property
+    def pull(self) -> Pull | None:
+        """The gradient of a step where it is written out; None leaves it to JAX."""
+        return None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +156,7 @@ class LSTM(Cell):
             x, z = read
             read = x + _row(values["scale_state"], z) * _standardise(z)
         width = c.shape[-1]
-        content = _apart(_activate(self.activation, "activation", values, read[:, -width:]))
+        content = apart(_activate(self.activation, "activation", values, read[:, -width:]))
         gates = self._gates(values, read[:, :-width], c)
         forget = gates("forget", c)
         c = forget * c + (1 - forget if self.coupled else gates("input", c)) * content
@@ -158,6 +164,11 @@ class LSTM(Cell):
         if self.layer_norm:
             shown = _row(values["scale_cell"], c) * _standardise(c) + _row(values["shift_cell"], c)
         return gates("output", c) * _activate(self.activation, "activation", values, shown), c
+
+    @property
+    def pull(self) -> Pull | None:
+        """Of the usual LSTM."""
+        return _pull_lstm if self == LSTM(forget_bias=self.forget_bias) else None
 
     def _gates(
         self, values: Values, read: jax.Array, c: jax.Array
@@ -169,7 +180,7 @@ class LSTM(Cell):
             return dict(zip(names, jnp.split(x, len(names), axis=-1), strict=True)) if names else {}
 
         if not self.peepholes:
-            opened = split(_apart(_activate(self.gate, "gate", values, read)))
+            opened = split(apart(_activate(self.gate, "gate", values, read)))
             return lambda name, c: opened.get(name, jnp.ones_like(c))
         reads = split(read)
 
@@ -217,11 +228,15 @@ class GRU(Cell):
         (h,) = carry
         x, z = read
         split = 2 * h.shape[-1]
-        gates = _apart(_activate(self.gate, "gate", values, x[:, :split] + z[:, :split]))
+        gates = apart(_activate(self.gate, "gate", values, x[:, :split] + z[:, :split]))
         reset, update = jnp.split(gates, 2, axis=-1)
         heard = reset * (z[:, split:] + _row(values["bias_new"], z))
         new = _activate(self.activation, "activation", values, x[:, split:] + heard)
         return ((1 - update) * new + update * h,)
+
+
+def _pull_lstm(values: Values, read: Any, carry: Carry, by_after: Carry) -> tuple[Any, Any, Carry]:
+    return values, *pull_lstm(read, carry, by_after)  # no values: none have a gradient
 
 
 def _learned(activation: ActivationLike, place: str, features: int) -> dict[str, jax.Array]:
@@ -238,15 +253,6 @@ def _activate(activation: ActivationLike, place: str, values: Values, x: jax.Arr
     learned = [values[f"{place}_{name}"] for name in known.learned_names]
     rows = [_row(jnp.tile(each, x.shape[-1] // len(each)), x) for each in learned]
     return known.function(x, *known.parameters, *rows)
-
-
-def _apart(x: jax.Array) -> jax.Array:
-    """Keeps XLA from computing `x` once more inside of what uses it.
-
-    A CPU runs the activation of all gates as one loop of full vectors; mixed with the slices that
-    are taken of it, a forward pass of 64 steps took 6.3 instead of 2.8 ms (128 units, batch 32).
-    """
-    return jax.lax.optimization_barrier(x)
 
 
 def _row(values: jax.Array, like: jax.Array) -> jax.Array:

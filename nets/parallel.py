@@ -39,17 +39,19 @@ def split_batch(tree: Any) -> Any:
     return tree if devices == 1 else jax.tree.map(cut, tree)
 
 
-def sum_over_batch(function: Callable[..., jax.Array], *batched: jax.Array) -> jax.Array:
-    """`function(*batched)` for one that adds up over the batch, their leading axis.
+def sum_over_batch(
+    function: Callable[..., jax.Array], *batched: jax.Array, axis: int = 0
+) -> jax.Array:
+    """`function(*batched)` for one that adds up over the batch, an axis of all of them.
 
     Where devices share the batch, each adds up its part, and the sums are added.
     """
     devices = sharers()
-    if devices == 1 or any(array.shape[0] % devices for array in batched):
+    if devices == 1 or any(array.shape[axis] % devices for array in batched):
         return function(*batched)
     parts = jax.shard_map(
         lambda *mine: jax.lax.psum(function(*mine), BATCH),
-        in_specs=(PartitionSpec(BATCH),) * len(batched),
+        in_specs=(PartitionSpec(*[None] * axis, BATCH),) * len(batched),
         out_specs=PartitionSpec(),
         axis_names={BATCH},
         check_vma=False,

@@ -6,7 +6,6 @@ it in one product, and the gradient of the recurrent kernel is one product after
 where automatic differentiation would add up one product per step.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,9 +13,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from nets.parallel import sum_over_batch
+
 Carry = tuple[jax.Array, ...]
 """(h, ...): what a cell hands on, [batch, features] each."""
 Step = Callable[[Any, Any, Carry], Carry]
+"""(values, read, carry) -> the next carry."""
+Pull = Callable[[Any, Any, Carry, Carry], tuple[Any, Any, Carry]]
+"""(values, read, carry, gradients by the next carry) -> gradients by values, read and carry."""
 
 
 class Recurrence(NamedTuple):
@@ -43,7 +47,13 @@ class Recurrence(NamedTuple):
 
 
 def recur(
-    step: Step, adds: bool, inputs: Recurrence, *, reverse: bool = False, unroll: int = 1
+    step: Step,
+    adds: bool,
+    inputs: Recurrence,
+    *,
+    pull: Pull | None = None,
+    reverse: bool = False,
+    unroll: int = 1,
 ) -> tuple[Float[Array, "time batch features"], Carry]:
     """Runs a cell over time.
 
@@ -52,6 +62,7 @@ def recur(
             else the pair of them.
         adds: whether it does.
         inputs: what is read.
+        pull: the gradient of a step; None: JAX's.
         reverse: from the last element to the first.
         unroll: steps of one pass of the compiled loop.
 
@@ -86,9 +97,13 @@ def recur(
             by_carry, by_values, by_keep = carried
             by_state, mask, nudge, carry, read = here
             by_carry = (by_carry[0] + by_state, *by_carry[1:])
-            advance = functools.partial(_advance, step, mask)
-            _, pull = jax.vjp(advance, inputs.values, read, carry, nudge)
-            values, by_read, by_carry, by_nudge = pull(by_carry)
+            by_after, by_kept = _apart(mask, by_carry)
+            values, by_read, by_carry = (pull or _pull_of(step))(
+                inputs.values, read, carry, by_after
+            )
+            if by_kept is not None:
+                by_carry = jax.tree.map(jnp.add, by_carry, by_kept)
+            by_nudge = None if nudge is None else by_after[0]
             by_x, by_z = (by_read, by_read) if adds else by_read
             by_h = by_z @ transposed
             if by_keep is not None:
@@ -107,13 +122,18 @@ def recur(
         )
         heard = before[0] if inputs.keep is None else before[0] * inputs.keep[None]
         by_z = by_x if adds else by_z
-        rows = (-1, heard.shape[-1]), (-1, by_z.shape[-1])
-        by_kernel = heard.reshape(rows[0]).T @ by_z.reshape(rows[1])
+        by_kernel = sum_over_batch(_product, heard, by_z, axis=1)
         return (Recurrence(by_x, by_kernel, by_values, by_carry, by_keep, None, by_nudge),)
 
     run.defvjp(forward, backward)
     found: Any = run(inputs)
     return found
+
+
+def _product(heard: jax.Array, by_z: jax.Array) -> jax.Array:
+    """The gradient of a kernel over all steps and sequences, one matrix product."""
+    rows = heard.reshape(-1, heard.shape[-1]), by_z.reshape(-1, by_z.shape[-1])
+    return rows[0].T @ rows[1]
 
 
 def _kept(h: jax.Array, keep: jax.Array | None) -> jax.Array:
@@ -136,3 +156,34 @@ def _advance(
         return after
     pairs = zip(after, carry, strict=True)
     return tuple(jnp.where(mask[:, None], new, old) for new, old in pairs)
+
+
+def _apart(mask: jax.Array | None, by_carry: Carry) -> tuple[Carry, Carry | None]:
+    """Gradients of the carries that a step made, and of those that stayed."""
+    if mask is None:
+        return by_carry, None
+    made = tuple(jnp.where(mask[:, None], each, 0) for each in by_carry)
+    return made, tuple(jnp.where(mask[:, None], 0, each) for each in by_carry)
+
+
+def _pull_of(step: Step) -> Pull:
+    return lambda values, read, carry, by: jax.vjp(step, values, read, carry)[1](by)
+
+
+@jax.custom_vjp
+def project(
+    x: Float[Array, "time batch inputs"], kernel: Float[Array, "inputs reads"]
+) -> Float[Array, "time batch reads"]:
+    """`x @ kernel`, all steps in one product, with gradients that are one product each.
+
+    JAX's gradient by the kernel is that of the transposed kernel, and copies more to get there.
+    """
+    return x @ kernel
+
+
+def _project_backward(saved: tuple[jax.Array, jax.Array], by: jax.Array) -> Any:
+    x, kernel = saved
+    return by @ kernel.T, sum_over_batch(_product, x, by, axis=1)
+
+
+project.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _project_backward)

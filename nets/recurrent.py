@@ -1,7 +1,7 @@
 """Recurrent layers: one cell over time, stacked, in both directions, three kinds of dropout."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -10,8 +10,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from nets.cells import Cell
+from nets.embedding import Rows, look_up
 from nets.initializers import INITIALIZERS, BiasInit, InitFunction, bias_initializer
-from nets.recurrence import Carry, Recurrence, recur
+from nets.recurrence import Carry, Recurrence, project, recur
 from nets.regularizers import Dropout
 
 DropoutForm = Literal["steps", "sequence"]
@@ -85,7 +86,7 @@ class Recurrent(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: Float[Array, "batch time inputs"],
+        x: Float[Array, "batch time inputs"] | Rows,
         *,
         carry: Carry | None = None,
         mask: Bool[Array, "batch time"] | None = None,
@@ -94,42 +95,58 @@ class Recurrent(nn.Module):
         """The state after each element, and the last carry.
 
         Args:
-            x: sequences.
+            x: sequences, or the rows of a table that they are.
             carry: before the first element; None: the cell's zeros.
             mask: False where a sequence has no element: the carry stays, and the state given there
                 is 0. None: True.
             train: whether to drop.
         """
         cell, parts = self.cell, len(self.cell.parts)
-        dtype = self.dtype or jnp.promote_types(x.dtype, jnp.float32)
+        source = x.table if isinstance(x, Rows) else x
+        batch = len(x.tokens) if isinstance(x, Rows) else len(x)
+        dtype = self.dtype or jnp.promote_types(source.dtype, jnp.float32)
         values = {
             name: self.param(name, lambda key, start=start: start).astype(dtype)
             for name, start in cell.values(self.features).items()
         }
-        kernel = Kernel(parts, self.features, self.kernel_init, name="inputs")(x.shape[-1])
-        bias = self.param("bias", self._first_bias)
-        over_time = jnp.swapaxes(x, 0, 1).astype(dtype)
-        read = cell.inputs(values, over_time @ kernel.astype(dtype))
-        read = read + bias.astype(dtype)[None, None]
+        read = self._read(x, source.astype(dtype), values)
         recurrent = Kernel(parts, self.features, self.recurrent_init, name="state")(self.features)
         if self.weight_dropout is not None:
             recurrent = Dropout(self.weight_dropout, name="weight_dropout")(recurrent, train=train)
         keep = None
         if self.state_dropout is not None and train:
-            ones = jnp.ones((len(x), self.features), dtype)
+            ones = jnp.ones((batch, self.features), dtype)
             keep = Dropout(self.state_dropout, name="state_dropout")(ones, train=True)
         inputs = Recurrence(
             read,
             recurrent.astype(dtype),
             values,
-            cell.carry(len(x), self.features, dtype) if carry is None else carry,
+            cell.carry(batch, self.features, dtype) if carry is None else carry,
             keep,
             None if mask is None else jnp.swapaxes(mask, 0, 1),
             self._nudge(),
         )
-        states, last = recur(cell.step, cell.adds, inputs, reverse=self.reverse, unroll=self.unroll)
+        states, last = recur(
+            cell.step, cell.adds, inputs,
+            pull=cell.pull, reverse=self.reverse, unroll=self.unroll,
+        )  # fmt: skip
         states = jnp.swapaxes(states, 0, 1)
         return states if mask is None else jnp.where(mask[..., None], states, 0), last
+
+    def _read(
+        self, x: jax.Array | Rows, source: jax.Array, values: dict[str, jax.Array]
+    ) -> Float[Array, "time batch reads"]:
+        """The projected inputs of all steps, biases added."""
+        parts, inputs = len(self.cell.parts), source.shape[-1]
+        kernel = Kernel(parts, self.features, self.kernel_init, name="inputs")(inputs)
+        bias = self.param("bias", self._first_bias).astype(source.dtype)
+        kernel = kernel.astype(source.dtype)
+        if isinstance(x, Rows):
+            projected = project(source[None], kernel)[0]
+            table = self.cell.inputs(values, projected) + bias[None]
+            return look_up(table, x.tokens.T, 1)
+        projected = project(jnp.swapaxes(source, 0, 1), kernel)
+        return self.cell.inputs(values, projected) + bias[None, None]
 
     def _first_bias(self, key: jax.Array) -> jax.Array:
         parts = self.cell.parts
@@ -180,7 +197,7 @@ class RecurrentStack(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: Float[Array, "batch time inputs"],
+        x: Float[Array, "batch time inputs"] | Rows,
         *,
         carries: Sequence[Carry] | None = None,
         mask: Bool[Array, "batch time"] | None = None,
@@ -191,7 +208,7 @@ class RecurrentStack(nn.Module):
         In both directions, a layer's carries follow each other: forward, then back.
 
         Args:
-            x: sequences.
+            x: sequences, or the rows of a table that they are.
             carries: before the first element; None: zeros.
             mask: False where a sequence has no element.
             train: whether to drop.
@@ -202,18 +219,19 @@ class RecurrentStack(nn.Module):
         if self.bidirectional and carries is not None:
             raise ValueError("carries: a net of both directions begins every sequence anew")
         directions = (False, True) if self.bidirectional else (False,)
+        hidden: Any = x
         last: list[Carry] = []
         for number, width in enumerate(self.widths, start=1):
             given = []
             for reverse in directions:
                 layer = self._layer(width, f"layer_{number}{'_back' * reverse}", reverse)
                 carry = None if carries is None else carries[number - 1]
-                states, after = layer(x, carry=carry, mask=mask, train=train)
+                states, after = layer(hidden, carry=carry, mask=mask, train=train)
                 given.append(states)
                 last.append(after)
-            x = given[0] if len(given) == 1 else jnp.concatenate(given, axis=-1)
-            x = self._drop(x, f"dropout_{number}", train=train)
-        return x, tuple(last)
+            hidden = given[0] if len(given) == 1 else jnp.concatenate(given, axis=-1)
+            hidden = self._drop(hidden, f"dropout_{number}", train=train)
+        return hidden, tuple(last)
 
     def _layer(self, width: int, name: str, reverse: bool) -> Recurrent:
         return Recurrent(

@@ -12,13 +12,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 import jax
-import jax.numpy as jnp
 
+from experiments.engine.cost import Cost
 from experiments.engine.devices import memory_bytes
 from experiments.engine.errors import UsageError
-from experiments.engine.experiment import Data
 from experiments.engine.program import Layout
-from experiments.engine.step import Replica, Trainer
 
 MEMORY_SHARE = 0.6
 """The part of a device's memory that a program's lanes may take."""
@@ -38,9 +36,12 @@ class DeviceKind:
         convolution_flops: `flops` of a step with convolutions, on each device that shares it; the
             first step of a call is slow (it took 100 ms of a core more than later ones for
             ResNet-20), so that a few in each pay.
+        recurrence_flops: the same of a step with a loop of products, counted once each.
         flops_per_shared_step: work of a step with convolutions from which devices without a replica
             of their own share the batch of another's, FLOP: on 2 cores 1.35 to 1.7 times as fast
             from 3e8 on, and no gain at 2e7.
+        flops_per_shared_recurrence: the same of a step with a loop of products: on 2 cores 1.5
+            times as fast at 2e9, 1.35 times at 9e9, 1.1 times at 2e10, and no gain at 6e8.
     """
 
     flops: float
@@ -48,7 +49,9 @@ class DeviceKind:
     least_lanes: int
     most_lanes: int
     convolution_flops: float = 0.0
+    recurrence_flops: float = 0.0
     flops_per_shared_step: float = math.inf
+    flops_per_shared_recurrence: float = math.inf
 
 
 KINDS = {
@@ -58,30 +61,13 @@ KINDS = {
         least_lanes=2,
         most_lanes=16,
         convolution_flops=5e10,
+        recurrence_flops=1e11,
         flops_per_shared_step=1e8,
+        flops_per_shared_recurrence=1e9,
     ),
     "gpu": DeviceKind(flops=2e12, flops_per_step=2e11, least_lanes=1, most_lanes=512),
     "tpu": DeviceKind(flops=5e12, flops_per_step=2e11, least_lanes=1, most_lanes=512),
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Cost:
-    """What one replica of a program asks for.
-
-    Attributes:
-        flops_per_step: of one update by XLA's count before optimisation.
-        bytes_per_lane: its state (twice: old and new) and its own data arrays.
-        convolves: whether a step has convolutions. Side by side, those of several replicas become
-            one in groups: one lane a device was 1.6 to 1.9 times as fast as two or four (small nets
-            on a CPU).
-        batch: examples of a step: what devices can share evenly.
-    """
-
-    flops_per_step: float
-    bytes_per_lane: int
-    convolves: bool = False
-    batch: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,25 +103,6 @@ class Override:
     shares: int | None = None
     steps_per_call: int | None = None
     measure: bool = False
-
-
-def estimate(trainer: Trainer, replica: Replica, data: Data) -> Cost:
-    """Counts one update without compiling it. `replica` and `data.own` are of one replica."""
-    state = jax.eval_shape(trainer.init, replica)
-    zero = jax.ShapeDtypeStruct((), jnp.int32)
-    xs = jax.eval_shape(trainer.epoch_inputs, replica, data, zero)
-    lowered = jax.jit(trainer.first_step).lower(state, replica, data, xs)
-    counted = lowered.cost_analysis() or {}
-    arrays = [*jax.tree.leaves(state) * 2, *jax.tree.leaves(data.own), *jax.tree.leaves(xs)]
-    size = sum(math.prod(leaf.shape) * _itemsize(leaf.dtype) for leaf in arrays)
-    convolves = "stablehlo.convolution" in lowered.as_text()
-    batch = jax.tree.leaves(jax.eval_shape(trainer.first_batch, replica, data, xs))
-    examples = math.gcd(*(leaf.shape[0] for leaf in batch if leaf.ndim))
-    return Cost(float(counted.get("flops", 0.0)), size, convolves, max(examples, 1))
-
-
-def _itemsize(dtype) -> int:
-    return 8 if jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key) else jnp.dtype(dtype).itemsize
 
 
 def make_plan(
@@ -174,16 +141,22 @@ def make_plan(
     spare = 1 if override.devices else present // devices
     shares = override.shares or _shares(kind, cost, spare)
     work = cost.flops_per_step * lanes / devices / shares
-    flops = (cost.convolves and kind.convolution_flops) or kind.flops
+    slow_start = kind.convolution_flops if cost.convolves else kind.recurrence_flops
+    flops = (_shareable(cost) and slow_start) or kind.flops
     steps = override.steps_per_call or max(1, int(flops / max(work, 1.0)))
     return Plan(Layout(lanes, devices, shares), steps)
 
 
 def _shares(kind: DeviceKind, cost: Cost, spare: int) -> int:
     """How many of the devices at hand share a batch: as many as divide it, where that pays."""
-    if not cost.convolves or cost.flops_per_step < kind.flops_per_shared_step:
+    least = kind.flops_per_shared_step if cost.convolves else kind.flops_per_shared_recurrence
+    if not _shareable(cost) or cost.flops_per_step < least:
         return 1
     return max(n for n in range(1, spare + 1) if cost.batch % n == 0)
+
+
+def _shareable(cost: Cost) -> bool:
+    return cost.convolves or cost.recurs
 
 
 def check_override(override: Override, present: int) -> None:

@@ -15,12 +15,13 @@ from experiments.data.dataset import Dataset
 from experiments.engine import plan as planning
 from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.config import describe
+from experiments.engine.cost import Cost, estimate
 from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Data, Tree
 from experiments.engine.folder import shares_of
 from experiments.engine.illustrate import illustrate
 from experiments.engine.parameters import write_parameters
-from experiments.engine.plan import Cost, Override, Plan
+from experiments.engine.plan import Override, Plan
 from experiments.engine.program import Layout, Program, build, share
 from experiments.engine.results import metrics
 from experiments.engine.step import Kept, Replica, Trainer
@@ -103,7 +104,7 @@ def prepare_programs(
         dataset = study.experiment.load(jobs[0].config, manual_dir)
         trainer, one = _trainer(study, static, dataset, jobs[0])
         shapes = (one[0], Data(shapes_of(dataset), one[1]))
-        cost = planning.estimate(trainer, *shapes)
+        cost = estimate(trainer, *shapes)
         batches = _batches(whole[static])  # a part is planned as the whole: same bits
         if not trainer.measures(*shapes, "validation"):
             _refuse_selection(study, jobs[0])
@@ -192,7 +193,7 @@ def _measured(
     study: Study, entry: Prepared, jobs: Sequence[Job], echo: Callable[[str], None], name: str
 ) -> Prepared:
     rates = []
-    batch = entry.cost.batch if entry.cost.convolves else 1
+    batch = entry.cost.batch if entry.cost.convolves or entry.cost.recurs else 1
     for layout in planning.alternatives(entry.plan, len(jobs), batch):
         candidate = dataclasses.replace(entry, plan=dataclasses.replace(entry.plan, layout=layout))
         rate = measure_rate(study, candidate, jobs)

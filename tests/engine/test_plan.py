@@ -5,13 +5,14 @@ import itertools
 import math
 
 import jax
+import jax.numpy as jnp
 import pytest
 
+from experiments.engine.cost import Cost, loops_products
 from experiments.engine.errors import UsageError
 from experiments.engine.plan import (
     KINDS,
     MEMORY_SHARE,
-    Cost,
     Override,
     Plan,
     alternatives,
@@ -94,6 +95,27 @@ def test_devices_without_a_replica_share_the_batch_of_a_large_convolution():
     assert plan(SMALL, (60,), Override(shares=2)).layout.devices == 1
     assert plan(conv, (8,), Override(shares=2)).layout == Layout(1, 1, 2)
     assert str(plan(conv, (1,))).startswith("1 lane over 1 device, each batch over 2, ")
+
+
+def test_devices_share_the_batch_of_a_large_loop_of_products():
+    loop = Cost(2e10, 1 << 20, recurs=True, batch=32)
+    assert plan(loop, (1,)) == Plan(Layout(1, 1, 2), 10)
+    assert plan(loop, (2,)).layout == Layout(2, 2)
+    assert plan(dataclasses.replace(loop, flops_per_step=3e8), (1,)).layout == Layout(1, 1)
+    assert plan(loop, (1,), platform="gpu").layout == Layout(1, 1)
+
+
+def test_a_loop_of_products_is_found():
+    def turn(h, x):
+        return jnp.tanh(h @ x), None
+
+    def found(steps):
+        loop = jax.jit(lambda h, x: jax.lax.scan(turn, h, x)[0])
+        return loops_products(jax.make_jaxpr(loop)(jnp.ones((2, 3)), jnp.ones((steps, 3, 3))))
+
+    assert found(20) and not found(5)
+    outside = jax.make_jaxpr(lambda x: jax.lax.cumsum(x @ x))(jnp.ones((20, 20)))
+    assert not loops_products(outside)
 
 
 def test_lanes_are_chosen_to_need_few_copies():

@@ -8,10 +8,11 @@ import pytest
 from experiments import convnet
 from experiments.engine import session
 from experiments.engine.config import replace
+from experiments.engine.cost import Cost
 from experiments.engine.errors import UsageError
 from experiments.engine.folder import most_devices, read_study
 from experiments.engine.parameters import read_parameters
-from experiments.engine.plan import Cost, Override
+from experiments.engine.plan import Override
 from experiments.engine.program import Layout
 from tests.engine.probe import finals, fingerprint
 

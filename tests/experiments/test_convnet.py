@@ -11,9 +11,9 @@ from experiments import EXPERIMENTS, convnet
 from experiments.data.dataset import Spec
 from experiments.engine.cli import main
 from experiments.engine.config import leaves, parse, replace
+from experiments.engine.cost import estimate
 from experiments.engine.errors import UsageError
 from experiments.engine.parameters import read_parameters
-from experiments.engine.plan import estimate
 from tests.experiments.conftest import step_of
 
 IMAGES = Spec((8, 8, 3), 3, train_rows=600)

@@ -181,11 +181,11 @@ def loss(loop, inputs, mask):
 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "back"])
-@pytest.mark.parametrize("name", ["rnn", "peepholes", "layer_norm", "gru"])
+@pytest.mark.parametrize("name", ["rnn", "lstm", "peepholes", "layer_norm", "gru"])
 def test_gradients_are_those_of_automatic_differentiation(name, reverse):
     cell = CELLS[name]
     inputs = recurrence(cell)
-    ours = functools.partial(recur, cell.step, cell.adds, reverse=reverse)
+    ours = functools.partial(recur, cell.step, cell.adds, pull=cell.pull, reverse=reverse)
     plain = functools.partial(plain_loop, cell.step, cell.adds, reverse=reverse)
     bare = inputs._replace(mask=None)
 
@@ -213,7 +213,7 @@ def test_second_derivatives():
 
         return jax.jit(jax.grad(squared))(inputs.kernel)
 
-    ours = bend(functools.partial(recur, cell.step, cell.adds))
+    ours = bend(functools.partial(recur, cell.step, cell.adds, pull=cell.pull))
     plain = bend(functools.partial(plain_loop, cell.step, cell.adds, reverse=False))
     np.testing.assert_allclose(ours, plain, rtol=1e-3, atol=1e-4)
 

@@ -1,0 +1,83 @@
+"""What one replica of a program asks for: work, memory, and what its step is made of."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from experiments.engine.experiment import Data
+from experiments.engine.step import Replica, Trainer
+
+SHORTEST = 8
+"""Steps of a loop that counts: an optimizer's few iterations over a kernel do not."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What one replica of a program asks for.
+
+    Attributes:
+        flops_per_step: of one update by XLA's count before optimisation; what is inside a loop
+            counts once.
+        bytes_per_lane: its state (twice: old and new) and its own data arrays.
+        convolves: whether a step has convolutions. Side by side, those of several replicas become
+            one in groups: one lane a device was 1.6 to 1.9 times as fast as two or four (small nets
+            on a CPU).
+        recurs: whether a step has a loop of matrix products, whose cores wait for each other at
+            every turn unless each has a part of the batch.
+        batch: examples of a step: what devices can share evenly.
+    """
+
+    flops_per_step: float
+    bytes_per_lane: int
+    convolves: bool = False
+    recurs: bool = False
+    batch: int = 1
+
+
+def estimate(trainer: Trainer, replica: Replica, data: Data) -> Cost:
+    """Counts one update without compiling it. `replica` and `data.own` are of one replica."""
+    state = jax.eval_shape(trainer.init, replica)
+    zero = jax.ShapeDtypeStruct((), jnp.int32)
+    xs = jax.eval_shape(trainer.epoch_inputs, replica, data, zero)
+    traced = jax.jit(trainer.first_step).trace(state, replica, data, xs)
+    lowered = traced.lower()
+    counted = lowered.cost_analysis() or {}
+    arrays = [*jax.tree.leaves(state) * 2, *jax.tree.leaves(data.own), *jax.tree.leaves(xs)]
+    size = sum(math.prod(leaf.shape) * _itemsize(leaf.dtype) for leaf in arrays)
+    convolves = "stablehlo.convolution" in lowered.as_text()
+    batch = jax.tree.leaves(jax.eval_shape(trainer.first_batch, replica, data, xs))
+    examples = math.gcd(*(leaf.shape[0] for leaf in batch if leaf.ndim))
+    return Cost(
+        float(counted.get("flops", 0.0)), size, convolves, loops_products(traced.jaxpr.jaxpr),
+        max(examples, 1),
+    )  # fmt: skip
+
+
+def _itemsize(dtype) -> int:
+    return 8 if jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key) else jnp.dtype(dtype).itemsize
+
+
+def loops_products(jaxpr: Any, inside: bool = False) -> bool:
+    """Whether a matrix product is computed at every step of a loop."""
+    for equation in jaxpr.eqns:
+        name, length = equation.primitive.name, equation.params.get("length", 0)
+        if inside and name == "dot_general":
+            return True
+        deeper = inside or (name == "scan" and length >= SHORTEST)
+        if any(loops_products(each, deeper) for each in _inner(equation.params)):
+            return True
+    return False
+
+
+def _inner(params: dict[str, Any]) -> Iterator[Any]:
+    """The traced functions that an equation calls."""
+    for leaf in jax.tree.leaves(
+        params, is_leaf=lambda x: hasattr(x, "jaxpr") or hasattr(x, "eqns")
+    ):
+        found = getattr(leaf, "jaxpr", leaf)
+        if hasattr(found, "eqns"):
+            yield found
