@@ -35,7 +35,7 @@ class Classifier(nn.Module):
 
 
 def dense(
-    hidden: Float[Array, "batch inputs"],
+    hidden: Float[Array, "*batch inputs"],
     width: int,
     name: str,
     *,
@@ -43,7 +43,7 @@ def dense(
     kernel_init: InitFunction,
     bias_init: BiasInit,
     dtype: DTypeLike | None,
-) -> Float[Array, "batch width"]:
+) -> Float[Array, "*batch width"]:
     """A dense layer `name` of the module that calls; a bias may depend on the number of inputs."""
     layer = nn.Dense(
         width,
