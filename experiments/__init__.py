@@ -44,6 +44,12 @@ def _sequence_classifier() -> "Experiment":
     return EXPERIMENT
 
 
+def _language_model() -> "Experiment":
+    from experiments.language_model import EXPERIMENT
+
+    return EXPERIMENT
+
+
 EXPERIMENTS = {
     "mlp": Entry("multilayer perceptrons, from the linear classifier up", _mlp),
     "convnet": Entry("convolutional nets from a short spec, on images and sequences", _convnet),
@@ -52,5 +58,9 @@ EXPERIMENTS = {
     "sequence_classifier": Entry(
         "recurrent nets that classify sequences, or images row by row or pixel by pixel",
         _sequence_classifier,
+    ),
+    "language_model": Entry(
+        "recurrent nets that predict the next character or word of a text, and write",
+        _language_model,
     ),
 }

@@ -19,6 +19,7 @@ CHECKED = [
     "experiments.convnet",
     "experiments.convolutional",
     "experiments.data",
+    "experiments.language_model",
     "experiments.memory",
     "experiments.memory_reach",
     "experiments.memory_tasks",
@@ -37,8 +38,8 @@ CHECKED = [
             "analysis", "answer", "claim_text", "claims", "config", "contrasts", "diagnostics",
             "drawing", "folder", "grids", "illustrate", "interactions", "keys", "layer_text",
             "lease", "options", "paired", "pairing", "pictures", "plan", "preview",
-            "program", "record", "results", "session", "statistics", "step", "study", "text",
-            "train", "values", "verdicts", "visit_text", "wording",
+            "program", "record", "results", "sampling", "session", "statistics", "step", "study",
+            "text", "train", "values", "verdicts", "visit_text", "wording",
         )
     ),
 ]  # fmt: skip

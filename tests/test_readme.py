@@ -18,6 +18,7 @@ NETS = {
     "memory": {"--width": "8", "--train-rows": "200", "--test-rows": "20"},
     "sequence_classifier": DIGITS | {"--width": "8"},
 }
+TEXT = {"--batch-size": "500", "--epochs": "1", "--embedding": "8", "--out": "TEXT"}
 FOLDERS = ("runs/mlp-...", "DIR")
 
 
@@ -32,6 +33,8 @@ def smaller(words):
     if words[0] not in ("run", "study") or "--dry-run" in flags:
         return words
     small = SMALL | NETS.get(words[1], NETS["mlp"])
+    if words[1] == "language_model":
+        small, words = TEXT, ["8" if word == "128" else word for word in words]
     added = {flag: value for flag, value in small.items() if flag not in flags}
     return [*words, *(word for pair in added.items() for word in pair)]
 
@@ -49,8 +52,9 @@ def test_every_command_works(folder, capsys):
     done = []
     for words in commands():
         words = [str(folder) if word in FOLDERS else word for word in words]
+        words = ["TEXT" if word.startswith("runs/language_model") else word for word in words]
         assert main(EXPERIMENTS, smaller(words), prog="launch.py") == 0, words
         done.append(words[0])
         assert capsys.readouterr().out
     assert {"list", "describe", "run", "study", "report", "resume", "reproduce"} <= set(done)
-    assert {"merge", "pack", "claim"} <= set(done)
+    assert {"merge", "pack", "claim", "sample"} <= set(done)

@@ -15,7 +15,7 @@ class Spec:
 
     Attributes:
         shape: of one example "x". One axis is a sequence of numbers, two axes are a grey image,
-            three a colour image with the channels last.
+            three a colour image with the channels last; none, a token of a text.
         classes: number of classes; the labels "y" are 0 .. classes - 1. 0 where there are none.
         vocabulary: number of distinct tokens; 0 where the examples are not text.
         train_rows: number of training examples (filled in by `make_dataset`).
@@ -34,15 +34,17 @@ class Dataset:
     Attributes:
         name: as given to `load`.
         splits: "train" and "test", each with "x" (examples, *shape), uint8 images or float32,
-            and "y" (examples,), int32.
+            and "y" (examples,), int32. Of texts also "validation"; "x" is their tokens.
         spec: the shape and classes of the examples.
-        digest: `digest_of(splits)`, kept in every study's record.
+        digest: of the splits (`digest_of`) and the vocabulary, kept in every study's record.
+        vocabulary: what each token stands for; () where the examples are not text.
     """
 
     name: str
     splits: Splits
     spec: Spec
     digest: str
+    vocabulary: tuple[str, ...] = ()
 
 
 def digest_of(splits: Splits) -> str:
@@ -55,7 +57,13 @@ def digest_of(splits: Splits) -> str:
     return digest.hexdigest()
 
 
-def make_dataset(name: str, splits: Splits, spec: Spec) -> Dataset:
+def make_dataset(
+    name: str, splits: Splits, spec: Spec, vocabulary: tuple[str, ...] = ()
+) -> Dataset:
     """A `Dataset` of these arrays: counts the training rows and takes the digest."""
     spec = dataclasses.replace(spec, train_rows=len(splits["train"]["x"]))
-    return Dataset(name=name, splits=splits, spec=spec, digest=digest_of(splits))
+    digested = dict(splits)
+    if vocabulary:
+        spelled = "\0".join(vocabulary).encode()
+        digested["vocabulary"] = {"units": np.frombuffer(spelled, np.uint8)}
+    return Dataset(name, splits, spec, digest_of(digested), vocabulary)

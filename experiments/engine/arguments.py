@@ -152,7 +152,8 @@ def _constructor(leaf: Leaf, default: Any) -> PrimitiveConstructorSpec[Any]:
             return True
         if len(words) != 1:
             _refuse_words(leaf, words)
-        return words[0] if _shown(leaf).repeated else parse(leaf, words[0])
+        as_given = _shown(leaf).repeated or _shown(leaf).verbatim
+        return words[0] if as_given else parse(leaf, words[0])
 
     return PrimitiveConstructorSpec(
         nargs="*",

@@ -28,9 +28,10 @@ VERBS = {
     "reproduce": "train a recorded study again and compare it, bit by bit",
     "merge": "join the folders of a study's shards",
     "pack": "make one archive of a study folder, with a methods paragraph",
+    "sample": "have a trained language model write a text",
     "claim": "published results: what was reproduced; or run one",
 }
-FOLDER_VERBS = ("report", "resume", "reproduce", "merge", "pack")
+FOLDER_VERBS = ("report", "resume", "reproduce", "merge", "pack", "sample")
 HELP = ("-h", "--help")
 INTERRUPTED = 130
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)

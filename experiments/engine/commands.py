@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 def show_list(experiments: "Mapping[str, Entry]", only: str) -> int:
     """`list`: what can be named on the command line."""
     from experiments.data import DATASETS
+    from experiments.data.texts import TEXTS
     from experiments.studies import STUDIES
 
     sections: dict[str, dict[str, str]] = {
         "experiments": {name: entry.summary for name, entry in experiments.items()},
         "studies": {} if only else {name: each.question for name, each in STUDIES.items()},
         "data sets": dict(DATASETS),
+        "texts": dict(TEXTS),
     }
     print("\n\n".join(f"{title}:\n{rows(named)}" for title, named in sections.items() if named))
     return 0

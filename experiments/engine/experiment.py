@@ -59,6 +59,8 @@ class Experiment:
         pictures: (config, net, params, model_state, data) -> name -> `Picture`, of the final net of
             each cell's first seed, kept beside the results. On the host: `data` holds NumPy arrays,
             the splits as loaded and the replica's own.
+        sample: (config, vocabulary, params, prompt, key, length, temperature) -> the prompt and
+            what the net writes after it. On the host.
     """
 
     name: str
@@ -78,3 +80,4 @@ class Experiment:
     selection: Callable[[Any], Selection] = lambda config: Selection()
     measure: Callable[..., dict[str, jax.Array]] | None = None
     pictures: Callable[..., Mapping[str, Picture]] | None = None
+    sample: Callable[..., str] | None = None

@@ -1,4 +1,4 @@
-"""What the verbs that work on study folders do: report, resume, reproduce, merge, pack."""
+"""What the verbs that work on study folders do: report, resume, reproduce, merge, pack, sample."""
 
 import dataclasses
 import pathlib
@@ -104,10 +104,21 @@ def pack(experiments: Entries, folders: list[str], argv: Sequence[str], usage: s
     return 0
 
 
+def sample(experiments: Entries, folders: list[str], argv: Sequence[str], usage: str) -> int:
+    """What a trained language model writes after a prompt."""
+    from experiments.engine.options import Sample
+    from experiments.engine.sampling import sample
+
+    asked = _read(Sample(), argv, usage)
+    print(sample(_reopen(experiments, folders[0]), asked.writing))
+    return 0
+
+
 VERBS: Mapping[str, Callable[[Entries, list[str], Sequence[str], str], int]] = {
     "report": report,
     "resume": resume,
     "reproduce": reproduce,
     "merge": merge,
     "pack": pack,
+    "sample": sample,
 }

@@ -241,6 +241,38 @@ class Write:
 
 
 @dataclasses.dataclass(frozen=True)
+class Writing:
+    """What is written, and by which net.
+
+    Attributes:
+        prompt: the beginning of the text, which the net reads first; by default a line's end.
+        length: tokens (characters or words) that the net writes after it.
+        temperature: below 1, likely tokens become likelier; 0 takes the likeliest.
+        seed: of the draws.
+        cell: index of the cell, as results.csv has it.
+        replica: seed of the net; by default the study's first.
+    """
+
+    prompt: Annotated[str, Shown("TEXT", verbatim=True)] = ""
+    length: int = 500
+    temperature: Annotated[float, Shown("FLOAT")] = 0.8
+    seed: int = 0
+    cell: int = 0
+    replica: Count = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """Options of `sample`.
+
+    Attributes:
+        writing: what is written, and by which net.
+    """
+
+    writing: Writing = Writing()
+
+
+@dataclasses.dataclass(frozen=True)
 class Nothing:
     """No fields of a config: what is done is fixed by a study folder, or in code."""
 

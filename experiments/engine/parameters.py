@@ -1,15 +1,18 @@
-"""The final parameters of the reporting replicas, one `.npz` each, and their digests."""
+"""The final parameters of the reporting replicas, one `.npz` each, and their digests.
+
+Beside those of a language model lies the vocabulary of each cell, which its tokens number.
+"""
 
 import hashlib
 import io
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from experiments.engine.sealed import write_bytes
+from experiments.engine.sealed import read_json, write_bytes, write_json
 from experiments.engine.study import Job
 
 Tree = Any
@@ -46,6 +49,25 @@ def write_parameters(folder: pathlib.Path, job: Job, kept: Any) -> None:
     buffer, arrays = io.BytesIO(), named_arrays(kept)
     np.savez(buffer, **dict(_plain(*item) for item in arrays.items()))  # type: ignore[arg-type]
     write_bytes(path, buffer.getvalue())
+
+
+def write_vocabulary(folder: pathlib.Path, cell: int, vocabulary: Sequence[str]) -> None:
+    """Writes what the tokens of a cell's text stand for."""
+    path = _vocabulary_path(folder, cell)
+    path.parent.mkdir(exist_ok=True)
+    write_json(path, {"vocabulary": list(vocabulary)})
+
+
+def read_vocabulary(folder: pathlib.Path, cell: int) -> tuple[str, ...] | None:
+    """What the tokens of a cell's text stand for; None where that cannot be read."""
+    try:
+        return tuple(read_json(_vocabulary_path(folder, cell))["vocabulary"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _vocabulary_path(folder: pathlib.Path, cell: int) -> pathlib.Path:
+    return folder / "parameters" / f"cell_{cell}-vocabulary.json"
 
 
 def damage_told(folder: pathlib.Path, lines: Iterable[Mapping[str, Any]]) -> list[str]:

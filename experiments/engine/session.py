@@ -20,7 +20,7 @@ from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Data, Tree
 from experiments.engine.folder import shares_of
 from experiments.engine.illustrate import illustrate
-from experiments.engine.parameters import write_parameters
+from experiments.engine.parameters import write_parameters, write_vocabulary
 from experiments.engine.plan import Override, Plan
 from experiments.engine.program import Layout, Program, build, share
 from experiments.engine.results import metrics
@@ -315,10 +315,12 @@ def _train(session: Session, entry: Prepared, program: Program, group: Group, te
 
 
 def _save_nets(session: Session, entry: Prepared, group: Group, kept: Kept) -> None:
-    """Writes each replica's parameters, and the pictures of each cell's first seed."""
+    """Writes each replica's parameters and vocabulary, and pictures of each cell's first seed."""
     study, folder = session.study, session.work.folder
     for lane, job in enumerate(group.jobs):
         mine = jax.tree.map(lambda leaf, i=lane: np.asarray(leaf[i]), kept)
         write_parameters(folder, job, mine)
+        if entry.dataset.vocabulary:
+            write_vocabulary(folder, job.cell, entry.dataset.vocabulary)
         if job.seed == study.first_seed:
             illustrate(folder, study, entry.dataset, job, mine, session.echo)

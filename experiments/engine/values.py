@@ -19,10 +19,12 @@ class Shown:
     Attributes:
         takes: `DIR`, `FIELD=A,B`.
         repeated: the option may be given several times; its values are kept in order.
+        verbatim: a text that is taken as it is given, spaces around it included.
     """
 
     takes: str
     repeated: bool = False
+    verbatim: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

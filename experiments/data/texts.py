@@ -1,0 +1,156 @@
+"""Texts by name: embedded in Python, downloaded, or from the publishers' files."""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import http.client
+import os
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+from experiments.data.dataset import Dataset
+from experiments.data.prepared import data_dir
+from experiments.data.text import SPLITS, Unit, cut, make_text
+from experiments.engine.errors import DataMissingError, UsageError
+
+TEXTS = {
+    "python_docs": "Python's documentation of its language, half a million characters; embedded",
+    "tiny_shakespeare": "40,000 lines of Shakespeare, 1,115,394 characters; downloaded once",
+    "wikitext2": "WikiText-2, 2,088,628 + 217,646 + 245,569 words of Wikipedia; --manual-dir",
+    "ptb": "Penn Treebank as Mikolov prepared it, 929,589 + 73,760 + 82,430 words; --manual-dir",
+}
+PATIENCE = 10.0  # seconds in which a publisher's server must answer
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """The files of a text.
+
+    Attributes:
+        folder: below a folder of the publishers' files.
+        files: name -> sha256 of its bytes; "" where copies in circulation may differ. One file for
+            each split, or one that is cut.
+        url: the publisher's address of the one file; "" where there is none to download from.
+    """
+
+    folder: str
+    files: Mapping[str, str]
+    url: str = ""
+
+
+SOURCES = {
+    # Karpathy, char-rnn; the address and sum that TFDS registers.
+    "tiny_shakespeare": Source(
+        "tiny_shakespeare",
+        {"input.txt": "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"},
+        "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+    ),
+    # Merity et al. 2016, arXiv 1609.07843; sums of files that have the published numbers of words.
+    "wikitext2": Source(
+        "wikitext-2",
+        {
+            "wiki.train.tokens": "9e9fa1ad55b1c2c95b08e37dd8e653f638fac2c6de904b79e813611eefbc985f",
+            "wiki.valid.tokens": "f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8",
+            "wiki.test.tokens": "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0",
+        },
+    ),
+    # Mikolov et al. 2010.
+    "ptb": Source("ptb", {"ptb.train.txt": "", "ptb.valid.txt": "", "ptb.test.txt": ""}),
+}
+
+
+def load(name: str, unit: Unit, manual_dir: str | os.PathLike[str] | None = None) -> Dataset:
+    """Loads a text by name, kept for the next that asks for it.
+
+    Args:
+        name: one of `TEXTS`.
+        unit: what a token is.
+        manual_dir: folder of the publishers' files; by default the environment variable
+            ABLAX_MANUAL_DIR.
+
+    Raises:
+        UsageError: there is no such folder.
+        DataMissingError: files are missing or not the published ones; says what to do.
+    """
+    folder = manual_dir or os.environ.get("ABLAX_MANUAL_DIR") or None
+    return _load(name, unit, folder and Path(folder).expanduser())
+
+
+@functools.lru_cache(maxsize=4)
+def _load(name: str, unit: Unit, manual_dir: Path | None) -> Dataset:
+    if name == "python_docs":
+        return make_text(name, cut(python_docs()), unit)
+    return make_text(name, read(name, SOURCES[name], manual_dir), unit)
+
+
+def python_docs() -> str:
+    """The texts of `pydoc_data.topics`, in sorted order of topic.
+
+    They differ between versions of Python, and so does the digest of the data set.
+    """
+    from pydoc_data.topics import topics
+
+    return "".join(topics[name] for name in sorted(topics))
+
+
+def read(name: str, source: Source, manual_dir: Path | None) -> dict[str, str]:
+    """The text of each split.
+
+    Raises:
+        UsageError: there is no such folder.
+        DataMissingError: a file is missing, or not the published one.
+    """
+    if manual_dir is not None and not manual_dir.is_dir():
+        raise UsageError(f"--manual-dir {manual_dir}: there is no such folder")
+    texts = [_file(name, source, file, manual_dir).decode() for file in source.files]
+    return cut(texts[0]) if len(texts) == 1 else dict(zip(SPLITS, texts, strict=True))
+
+
+def _file(name: str, source: Source, file: str, manual_dir: Path | None) -> bytes:
+    """The bytes of a file, downloaded where that can be done and is not ruled out."""
+    kept, manual = data_dir() / name / file, data_dir() / "manual"
+    folder = manual_dir or manual
+    places = [folder / source.folder / file, folder / file]
+    if manual_dir is None and source.url:
+        places.append(kept)
+    for place in places:
+        if place.is_file():
+            return _checked(str(place), place.read_bytes(), source.files[file])
+    reason = f"{file} is not in {folder / source.folder}"
+    if manual_dir is None and source.url:
+        try:
+            with urllib.request.urlopen(source.url, timeout=PATIENCE) as answer:
+                data = _checked(source.url, answer.read(), source.files[file])
+        except (OSError, http.client.HTTPException) as error:
+            reason = f"{source.url} cannot be had ({error})"
+        else:
+            _keep(kept, data)
+            return data
+    raise DataMissingError(
+        f"{name} is not on this machine: {reason}\n"
+        f"Put {', '.join(source.files)} into {folder / source.folder} and run the command again "
+        f"with --manual-dir {folder} (or ABLAX_MANUAL_DIR={folder})."
+    )
+
+
+def _checked(where: str, data: bytes, expected: str) -> bytes:
+    found = hashlib.sha256(data).hexdigest()
+    if expected and found != expected:
+        raise DataMissingError(
+            f"{where} is not the published file ({len(data):,} bytes)\n"
+            f"  sha256 expected {expected}\n"
+            f"  sha256 found    {found}\n"
+            "Replace it by the published file and run the command again."
+        )
+    return data
+
+
+def _keep(path: Path, data: bytes) -> None:
+    """Keeps a download for the next time, if the disk takes it; whole, or not at all."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}-{os.getpid()}")
+        part.write_bytes(data)
+        part.replace(path)

@@ -1,0 +1,90 @@
+"""Has a trained net of a study folder write a text."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.engine.config import coerce, leaf_of
+from experiments.engine.errors import UsageError
+from experiments.engine.log import finished, read_lines
+from experiments.engine.options import Writing
+from experiments.engine.parameters import read_parameters, read_vocabulary
+from experiments.engine.reopen import Reopened
+from experiments.engine.study import Job, label, make_job
+
+Tree = Any
+
+
+def sample(opened: Reopened, asked: Writing) -> str:
+    """What a net of the folder writes after a prompt, the prompt included.
+
+    Raises:
+        UsageError: the experiment writes nothing, the cell or seed is none of the study's, its
+            net is not there, or a value does not fit.
+    """
+    experiment = opened.study.experiment
+    if experiment.sample is None:
+        raise UsageError(
+            f"{opened.folder} belongs to the experiment {experiment.name!r}, whose nets write no "
+            "text: `sample` takes the folder of a language model"
+        )
+    if asked.length < 1:
+        raise UsageError(f"--length {asked.length}: at least 1")
+    if not 0 <= asked.temperature < float("inf"):
+        raise UsageError(
+            f"--temperature {asked.temperature:g}: at least 0, where 0 is the likeliest"
+        )
+    job = _job(opened, asked)
+    arrays = read_parameters(opened.folder, job.cell, job.seed)
+    vocabulary = read_vocabulary(opened.folder, job.cell)
+    if arrays is None or vocabulary is None:
+        raise UsageError(
+            f"{opened.folder / 'parameters'}: the net of cell {job.cell}, seed {job.seed} is "
+            f"missing or damaged; `reproduce {opened.folder}` trains it again"
+        )
+    key = jax.random.key(asked.seed)
+    params = nested(arrays)["params"]
+    return experiment.sample(
+        job.config,
+        vocabulary,
+        params,
+        asked.prompt or "\n",
+        key,
+        asked.length,
+        asked.temperature,
+    )
+
+
+def _job(opened: Reopened, asked: Writing) -> Job:
+    """The replica asked for, at its tuned values."""
+    study = opened.study
+    seed = study.first_seed if asked.replica is None else asked.replica
+    if not 0 <= asked.cell < len(study.cells):
+        raise UsageError(f"--cell {asked.cell}: the study has 0 to {len(study.cells) - 1}")
+    for phase, cell, tuned, trained in finished(read_lines(opened.folder)):
+        if (phase, cell, trained) == ("report", asked.cell, seed):
+            values = _values(study.config, dict(tuned))
+            return make_job(study, "report", cell, values, trained)
+    raise UsageError(
+        f"{opened.folder}: {label(study, asked.cell)}, seed {seed} has not finished; "
+        f"`resume {opened.folder}` trains what is missing, --replica takes another seed"
+    )
+
+
+def _values(config: Any, tuned: dict[str, str]) -> dict[str, Any]:
+    """Tuned values from their spelling."""
+    return {name: coerce(leaf_of(type(config), name), text) for name, text in tuned.items()}
+
+
+def nested(arrays: Mapping[str, np.ndarray]) -> Tree:
+    """A tree of dicts from arrays by their path, `params/layer_1/kernel`."""
+    tree: Tree = {}
+    for path, array in arrays.items():
+        *above, name = path.split("/")
+        inner = tree
+        for part in above:
+            inner = inner.setdefault(part, {})
+        inner[name] = array
+    return tree
