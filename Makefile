@@ -20,7 +20,7 @@ study: $(READY)  ## train the default study on embedded data and print its answe
 	$(BIN)/python launch.py study default
 
 test: $(READY) lint  ## format, lint, types and tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
