@@ -82,7 +82,7 @@ def test_max_norm_is_refused():
 def test_it_learns_through_run(images_file, tmp_path):
     arguments = [
         "run", "sequence_classifier", "--dataset", "file", "--data-file", images_file, "--width",
-        "16", "--batch-size", "18", "--epochs", "40", "--learning-rate", "0.02", "--bidirectional",
+        "16", "--batch-size", "18", "--epochs", "40", "--learning-rate", "0.02", "--cell", "rnn",
         "--out", str(tmp_path / "run"),
     ]  # fmt: skip
     assert main(EXPERIMENTS, arguments, prog="launch.py") == 0

@@ -226,10 +226,10 @@ def test_normalisation_takes_the_place_of_biases_only_where_it_subtracts_them(no
 
 
 def test_initial_weights_of_every_layer():
-    plain = initial(ResNet(STAGES, 3, norm="none", shortcut="B"))["params"]
-    choices: dict[str, Any] = {"norm": "none", "shortcut": "B"}
-    scaled = initial(ResNet(STAGES, 3, init_scale=2.0, bias_init="fan_in_uniform", **choices))
-    zeros = initial(ResNet(STAGES, 3, kernel_init=INITIALIZERS["zeros"], **choices))
+    plain = initial(ResNet(STAGES[:1], 3, norm="none", shortcut="C"))["params"]
+    choices: dict[str, Any] = {"norm": "none", "shortcut": "C"}
+    scaled = initial(ResNet(STAGES[:1], 3, init_scale=2.0, bias_init="fan_in_uniform", **choices))
+    zeros = initial(ResNet(STAGES[:1], 3, kernel_init=INITIALIZERS["zeros"], **choices))
     for path, leaf in jax.tree_util.tree_leaves_with_path(plain):
         names = [key.key for key in path]
         changed = functools.reduce(lambda tree, name: tree[name], names, scaled["params"])
