@@ -16,12 +16,12 @@ class Rows(NamedTuple):
     """Rows of a table that are not looked up yet: what a linear map can be applied to first.
 
     Attributes:
-        table: [vocabulary, features].
         tokens: [batch, time], which row stands at each element.
+        table: [vocabulary, features].
     """
 
-    table: Float[Array, "vocabulary features"]
     tokens: Int[Array, "batch time"]
+    table: Float[Array, "vocabulary features"]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -73,7 +73,11 @@ class Embedding(nn.Module):
     features: int
     embedding_init: InitFunction = nn.linear.default_embed_init
 
-    @nn.compact
+    def setup(self):
+        """Makes the table."""
+        shape = (self.vocabulary, self.features)
+        self.embedding: Any = self.param("embedding", self.embedding_init, shape, jnp.float32)
+
     def __call__(
         self, tokens: Int[Array, "batch time"]
     ) -> Float[Array, "batch time features"] | Rows:
@@ -82,8 +86,16 @@ class Embedding(nn.Module):
         A vocabulary smaller than a row is: the layer's products are with the table then, not with
         the row at every element, and the look-up's own gradient is the smaller product.
         """
-        shape = (self.vocabulary, self.features)
-        table: Any = self.param("embedding", self.embedding_init, shape, jnp.float32)
         if self.vocabulary < min(self.features, tokens.size):
-            return Rows(table, tokens)
-        return look_up(table, tokens)
+            return Rows(tokens, self.embedding)
+        return look_up(self.embedding, tokens)
+
+    def looked_up(self, tokens: Int[Array, "batch time"]) -> Float[Array, "batch time features"]:
+        """The tokens' rows."""
+        return look_up(self.embedding, tokens)
+
+    def attend(
+        self, states: Float[Array, "batch time features"]
+    ) -> Float[Array, "batch time vocabulary"]:
+        """The product of each state with every row: scores of tied weights."""
+        return states @ self.embedding.astype(states.dtype).T

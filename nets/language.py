@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Integer
 
 from nets.classifier import dense
+from nets.embedding import Embedding
 from nets.initializers import INITIALIZERS, BiasInit, InitFunction, bias_initializer
 from nets.losses import softmax_cross_entropy
 from nets.recurrence import Carry
@@ -64,10 +65,11 @@ class LanguageModel(nn.Module):
             carries: of each layer, after the tokens before; None: the text begins here.
             train: whether to drop.
         """
-        embed = nn.Embed(self.vocabulary, self.embedding, dtype=self.stack.dtype, name="embedding")
-        states, last = self.stack(
-            self._drop(embed(tokens), train=train), carries=carries, train=train
-        )
+        embed = Embedding(self.vocabulary, self.embedding, name="embedding")
+        rows: Any = embed(tokens)
+        if self.dropout is not None:
+            rows = self._drop(embed.looked_up(tokens), self.dropout, train=train)
+        states, last = self.stack(rows, carries=carries, train=train)
         if self.streams and self.is_initializing():
             self.variable("carry", "layers", first_carries, self.stack, self.streams)
         scores: Any
@@ -83,10 +85,8 @@ class LanguageModel(nn.Module):
             )  # fmt: skip
         return scores.astype(jnp.promote_types(scores.dtype, jnp.float32)), last
 
-    def _drop(self, x: jax.Array, *, train: bool) -> jax.Array:
-        if self.dropout is None:
-            return x
-        drop = Dropout(self.dropout, name="dropout")
+    def _drop(self, x: jax.Array, rate: float, *, train: bool) -> jax.Array:
+        drop = Dropout(rate, name="dropout")
         if self.stack.dropout_form == "steps" or not train:
             return drop(x, train=train)
         return x * drop(jnp.ones_like(x[:, :1]), train=True)

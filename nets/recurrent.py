@@ -79,9 +79,13 @@ class Recurrent(nn.Module):
     unroll: int = 1
 
     def multiply_adds(self, shape: tuple[int, ...]) -> int:
-        """By the two kernels, over all elements of one sequence `[time, inputs]`."""
-        length, inputs = shape
-        return length * (inputs + self.features) * len(self.cell.parts) * self.features
+        """By the two kernels, over all elements of one sequence `[time, inputs]`.
+
+        Of one whose elements are rows of a table, `[time]`, by the state's kernel alone: the table
+        meets the other once, for all sequences.
+        """
+        length, *inputs = shape
+        return length * (sum(inputs) + self.features) * len(self.cell.parts) * self.features
 
     @nn.compact
     def __call__(

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,27 +16,12 @@ from experiments.engine.plan import Override
 from experiments.engine.study import Study
 from experiments.recurrent import make_stack
 from experiments.sequence_classifier import Config
-from nets.embedding import Embedding
-from nets.recurrent import RecurrentStack
-
-
-class LanguageModel(nn.Module):
-    """Embedding, recurrent layers, a linear layer."""
-
-    stack: RecurrentStack
-    vocabulary: int
-
-    @nn.compact
-    def __call__(self, tokens: jax.Array, *, train: bool) -> jax.Array:
-        """Scores of each next token, [batch, length, vocabulary]."""
-        embedded = Embedding(self.vocabulary, self.stack.widths[0], name="embedding")(tokens)
-        states, _ = self.stack(embedded, train=train)
-        return nn.Dense(self.vocabulary, name="output")(states)
+from nets.language import LanguageModel
 
 
 def make_net(config: Any, spec: Spec) -> LanguageModel:
     """The net of a config."""
-    return LanguageModel(make_stack(config.layers), spec.classes)
+    return LanguageModel(make_stack(config.layers), spec.classes, config.layers.width[0])
 
 
 def sample_input(config: Any, spec: Spec) -> jax.Array:

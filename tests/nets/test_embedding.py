@@ -41,7 +41,7 @@ def test_a_layer_gives_the_same_before_and_after_the_look_up(cell):
     variables = net.init(jax.random.key(1), table[TOKENS], train=False)
 
     def loss(table, variables, later):
-        x = Rows(table, TOKENS) if later else table[TOKENS]
+        x = Rows(TOKENS, table) if later else table[TOKENS]
         return jnp.sum(jnp.sin(net.apply(variables, x, train=False)[0]))
 
     both = [
