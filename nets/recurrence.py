@@ -6,6 +6,7 @@ it in one product, and the gradient of the recurrent kernel is one product after
 where automatic differentiation would add up one product per step.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -71,63 +72,75 @@ def recur(
         any order, in reverse mode.
     """
 
-    @jax.custom_vjp
-    def run(inputs: Recurrence) -> tuple[jax.Array, Carry]:
-        return forward(inputs)[0]
-
-    def forward(inputs: Recurrence) -> tuple[tuple[jax.Array, Carry], Any]:
-        def body(carry: Carry, here: Any) -> tuple[Carry, Any]:
-            x, mask, nudge = here
-            z = _kept(carry[0], inputs.keep) @ inputs.kernel
-            read = x + z if adds else (x, z)
-            after = _advance(step, mask, inputs.values, read, carry, nudge)
-            return after, (after[0], carry, read)
-
-        over = (inputs.x, inputs.mask, inputs.nudge)
-        last, (states, before, reads) = jax.lax.scan(
-            body, inputs.carry, over, reverse=reverse, unroll=unroll
-        )
-        return (states, last), (inputs, before, reads)
-
-    def backward(saved: Any, gradients: tuple[jax.Array, Carry]) -> tuple[Recurrence]:
-        inputs, before, reads = saved
-        transposed = inputs.kernel.T
-
-        def body(carried: Any, here: Any) -> tuple[Any, Any]:
-            by_carry, by_values, by_keep = carried
-            by_state, mask, nudge, carry, read = here
-            by_carry = (by_carry[0] + by_state, *by_carry[1:])
-            by_after, by_kept = _apart(mask, by_carry)
-            values, by_read, by_carry = (pull or _pull_of(step))(
-                inputs.values, read, carry, by_after
-            )
-            if by_kept is not None:
-                by_carry = jax.tree.map(jnp.add, by_carry, by_kept)
-            by_nudge = None if nudge is None else by_after[0]
-            by_x, by_z = (by_read, by_read) if adds else by_read
-            by_h = by_z @ transposed
-            if by_keep is not None:
-                by_keep = by_keep + by_h * carry[0]
-            by_carry = (by_carry[0] + _kept(by_h, inputs.keep), *by_carry[1:])
-            by_values = jax.tree.map(jnp.add, by_values, values)
-            return (by_carry, by_values, by_keep), (by_x, None if adds else by_z, by_nudge)
-
-        zeros = jax.tree.map(jnp.zeros_like, (inputs.values, inputs.keep))
-        (by_carry, by_values, by_keep), (by_x, by_z, by_nudge) = jax.lax.scan(
-            body,
-            (gradients[1], *zeros),
-            (gradients[0], inputs.mask, inputs.nudge, before, reads),
-            reverse=not reverse,
-            unroll=unroll,
-        )
-        heard = before[0] if inputs.keep is None else before[0] * inputs.keep[None]
-        by_z = by_x if adds else by_z
-        by_kernel = sum_over_batch(_product, heard, by_z, axis=1)
-        return (Recurrence(by_x, by_kernel, by_values, by_carry, by_keep, None, by_nudge),)
-
-    run.defvjp(forward, backward)
+    loop = _Loop(step, adds, pull or _pull_of(step), reverse, unroll)
+    run = jax.custom_vjp(lambda inputs: _forward(loop, inputs)[0])
+    run.defvjp(functools.partial(_forward, loop), functools.partial(_backward, loop))
     found: Any = run(inputs)
     return found
+
+
+class _Loop(NamedTuple):
+    """How `recur` goes: its arguments, with a gradient of a step."""
+
+    step: Step
+    adds: bool
+    pull: Pull
+    reverse: bool
+    unroll: int
+
+
+def _forward(loop: _Loop, inputs: Recurrence) -> tuple[tuple[jax.Array, Carry], Any]:
+    """What `recur` gives, and what the way back needs: each step's carry before it, and reads."""
+
+    def body(carry: Carry, here: Any) -> tuple[Carry, Any]:
+        x, mask, nudge = here
+        z = _kept(carry[0], inputs.keep) @ inputs.kernel
+        read = x + z if loop.adds else (x, z)
+        after = _advance(loop.step, mask, inputs.values, read, carry, nudge)
+        return after, (after[0], carry, read)
+
+    over = (inputs.x, inputs.mask, inputs.nudge)
+    last, (states, before, reads) = jax.lax.scan(
+        body, inputs.carry, over, reverse=loop.reverse, unroll=loop.unroll
+    )
+    return (states, last), (inputs, before, reads)
+
+
+def _backward(loop: _Loop, saved: Any, gradients: tuple[jax.Array, Carry]) -> tuple[Recurrence]:
+    """The gradients by everything that was read, given those by states and last carry."""
+    inputs, before, reads = saved
+    zeros = jax.tree.map(jnp.zeros_like, (inputs.values, inputs.keep))
+    (by_carry, by_values, by_keep), (by_x, by_z, by_nudge) = jax.lax.scan(
+        functools.partial(_step_back, loop, inputs, inputs.kernel.T),
+        (gradients[1], *zeros),
+        (gradients[0], inputs.mask, inputs.nudge, before, reads),
+        reverse=not loop.reverse,
+        unroll=loop.unroll,
+    )
+    heard = before[0] if inputs.keep is None else before[0] * inputs.keep[None]
+    by_kernel = sum_over_batch(_product, heard, by_x if loop.adds else by_z, axis=1)
+    return (Recurrence(by_x, by_kernel, by_values, by_carry, by_keep, None, by_nudge),)
+
+
+def _step_back(
+    loop: _Loop, inputs: Recurrence, transposed: jax.Array, carried: Any, here: Any
+) -> tuple[Any, Any]:
+    """One step of the way back; `transposed` is the kernel, turned once for all."""
+    by_carry, by_values, by_keep = carried
+    by_state, mask, nudge, carry, read = here
+    by_carry = (by_carry[0] + by_state, *by_carry[1:])
+    by_after, by_kept = _apart(mask, by_carry)
+    values, by_read, by_carry = loop.pull(inputs.values, read, carry, by_after)
+    if by_kept is not None:
+        by_carry = jax.tree.map(jnp.add, by_carry, by_kept)
+    by_nudge = None if nudge is None else by_after[0]
+    by_x, by_z = (by_read, by_read) if loop.adds else by_read
+    by_h = by_z @ transposed
+    if by_keep is not None:
+        by_keep = by_keep + by_h * carry[0]
+    by_carry = (by_carry[0] + _kept(by_h, inputs.keep), *by_carry[1:])
+    by_values = jax.tree.map(jnp.add, by_values, values)
+    return (by_carry, by_values, by_keep), (by_x, None if loop.adds else by_z, by_nudge)
 
 
 def _product(heard: jax.Array, by_z: jax.Array) -> jax.Array:
