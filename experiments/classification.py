@@ -20,7 +20,7 @@ from experiments.engine.keys import Streams
 from experiments.engine.statistics import Metric
 from experiments.objectives import check_objective, example_loss, penalty
 from experiments.optimizers import check_optimizer, make_optimizer
-from experiments.rows import by_chunks, shuffled
+from experiments.rows import by_chunks, rows_of, shuffled
 from nets.regularizers import concentration, max_norm
 
 EVALUATION_ROWS = 1000
@@ -144,11 +144,7 @@ def evaluate(
     "train" and "validation" are the replica's own rows of the training file; training labels
     are those it trained on, noise included.
     """
-    source = data.splits["test" if split == "test" else "train"]
-    if split == "test":
-        rows = jnp.arange(source["y"].shape[0], dtype=jnp.int32)
-    else:
-        rows = data.own[f"{split}_rows"]
+    source, rows = rows_of(data, split)
     labels = data.own["labels"] if split == "train" else source["y"][rows]
     if not rows.shape[0]:
         return {}, None

@@ -16,7 +16,7 @@ from experiments.engine.selection import Selection, check_selection
 from experiments.engine.statistics import Metric
 from experiments.optimizers import Optimizer, check_optimizer, make_optimizer
 from experiments.recurrent import Layers, check_layers, make_stack
-from experiments.rows import by_chunks, shuffled
+from experiments.rows import by_chunks, rows_of, shuffled
 from nets.sequence import SequenceNet
 
 EVALUATION_ROWS = 500
@@ -119,11 +119,7 @@ def evaluate(
     config: Any, net: Any, params: Tree, model_state: Tree, data: Data, split: str
 ) -> tuple[dict[str, jax.Array], None]:
     """Exact mean loss and share of right answers over a split; nothing of one without rows."""
-    arrays = data.splits["test" if split == "test" else "train"]
-    if split == "test":
-        rows = jnp.arange(arrays["y"].shape[0], dtype=jnp.int32)
-    else:
-        rows = data.own[f"{split}_rows"]
+    arrays, rows = rows_of(data, split)
     if not rows.shape[0]:
         return {}, None
 

@@ -1,11 +1,12 @@
 """Going through the rows of a data set: shuffled in training, all of them in an evaluation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from experiments.engine.experiment import Data
 from experiments.engine.keys import permutation
 from nets.parallel import split_batch
 
@@ -17,6 +18,17 @@ def shuffled(key: jax.Array, epoch: jax.Array, rows: int, batch: int) -> jax.Arr
     """
     order = permutation(jax.random.fold_in(key, epoch), rows)
     return order[: rows // batch * batch].reshape(-1, batch)
+
+
+def rows_of(data: Data, split: str) -> tuple[Mapping[str, jax.Array], jax.Array]:
+    """The arrays that hold a split, and its rows among them, int32.
+
+    "train" and "validation" are the replica's own rows of the training arrays.
+    """
+    if split != "test":
+        return data.splits["train"], data.own[f"{split}_rows"]
+    arrays = data.splits["test"]
+    return arrays, jnp.arange(arrays["y"].shape[0], dtype=jnp.int32)
 
 
 def by_chunks(function: Callable[..., Any], arrays: tuple[jax.Array, ...], size: int) -> Any:
