@@ -156,7 +156,10 @@ def evaluate(
         seen = look_up(params, rows(config, batch))
         loss, (_, found) = loss_fn(config, net, seen, model_state, batch, own_key)
         predictions = loss / jnp.maximum(found["loss"], 1e-30)
-        pairs = blocks.closer(seen["input"], x["words"], x["lines"], EVALUATION_REACH)
+        inside = lambda each: each[:, config.model.window : -config.model.window]  # noqa: E731
+        pairs = blocks.closer(
+            inside(seen["input"]), inside(x["words"]), inside(x["lines"]), EVALUATION_REACH
+        )
         return jnp.concatenate([pairs, jnp.stack([loss, predictions])])
 
     won, compared, loss, predictions = jnp.sum(jax.lax.map(measured, (xs, keys)), axis=0)

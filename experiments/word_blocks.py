@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.engine.keys import permutation
-from nets.embeddings import context_states, draw_words, neighbours, uncrowded
+from nets.embeddings import context_states, drawn_words, neighbours, uncrowded
 from nets.huffman import huffman_paths
 from nets.parallel import split_batch
 
@@ -79,14 +79,15 @@ def make_batch(config: Any, own: Batch, x: Batch, key: jax.Array) -> dict[str, j
     """
     window, size = config.model.window, x["words"].shape[1] - 2 * config.model.window
     centres = x["words"][:, window : window + size]
-    keys = [jax.random.fold_in(key, i) for i in range(2)]
+    spread = (len(centres), size + config.training.drawn)
+    bits = jax.random.bits(key, spread, jnp.uint32)  # one draw, which compiles once
     reach = jnp.full(centres.shape, window)
     if config.model.dynamic and config.model.context != "next_word":
-        reach = jax.random.randint(keys[0], centres.shape, 1, window + 1)
+        reach = 1 + (bits[:, :size] % window).astype(jnp.int32)
     near = neighbours(x["lines"], reach, before=config.model.context == "next_word")
     batch = {"inputs": x["words"], "near": near, "outputs": centres}
     if config.model.output == "negative":
-        drawn = draw_words(keys[1], own["cuts"], (len(centres), config.training.drawn))
+        drawn = drawn_words(bits[:, size:], own["cuts"])
         batch["outputs"] = jnp.concatenate([centres, drawn], axis=1)
     elif config.model.output == "hierarchical":
         batch["outputs"] = jnp.take(own["nodes"], centres, axis=0, mode="clip")
@@ -118,12 +119,12 @@ def _shares(config: Any, batch: Batch, words: int) -> dict[str, jax.Array]:
 def closer(inputs: jax.Array, words: jax.Array, lines: jax.Array, reach: int) -> jax.Array:
     """Pairs of neighbours that are more alike than strangers, and pairs compared; float32 [2].
 
-    Each pair of different words at most `reach` places apart, in the middle of a block, is compared
-    with its first word beside the one in the other's place in another block. Equal counts half.
+    A pair is two different words of a block, at most `reach` places apart in the same line; the
+    stranger is what stands in another block where the second word stands. Equal counts half.
 
     Args:
-        inputs: [blocks, I, D] rows.
-        words, lines: [blocks, I].
+        inputs: [blocks, T, D] rows.
+        words, lines: [blocks, T].
     """
     norms = jnp.linalg.norm(inputs, axis=2, keepdims=True)
     unit = split_batch(inputs / jnp.maximum(norms, 1e-30))

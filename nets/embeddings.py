@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 Context = Literal["skip_gram", "cbow_mean", "cbow_sum", "next_word"]
 
@@ -161,15 +161,14 @@ def negative_cuts(counts: Any, power: float = 0.75) -> Any:
         power: of a count, proportional to which a word is drawn.
 
     Returns:
-        uint32 [words - 1], for `draw_words`.
+        uint32 [words - 1], for `drawn_words`.
     """
     share = np.cumsum(np.asarray(counts, np.float64) ** power)
     return np.minimum(np.round(share[:-1] / share[-1] * 2**32), 2**32 - 1).astype(np.uint32)
 
 
-def draw_words(key: jax.Array, cuts: Array, shape: tuple[int, ...]) -> Int[Array, "..."]:
-    """Words drawn independently by `negative_cuts`, int32."""
-    bits = jax.random.bits(key, shape, jnp.uint32)
+def drawn_words(bits: UInt32[Array, "*shape"], cuts: Array) -> Int[Array, "*shape"]:
+    """The words that random bits stand for by `negative_cuts`, int32."""
     return jnp.searchsorted(cuts, bits, side="right").astype(jnp.int32)
 
 

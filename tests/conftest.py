@@ -32,14 +32,19 @@ CHECKED = [
     "experiments.sequence_classifier",
     "experiments.transformations",
     "experiments.window_pictures",
+    "experiments.word2vec",
+    "experiments.word_blocks",
+    "experiments.word_options",
+    "experiments.word_pictures",
+    "experiments.word_scores",
     *(
         f"experiments.engine.{name}"
         for name in (
             "analysis", "answer", "claim_text", "claims", "config", "contrasts", "diagnostics",
             "drawing", "folder", "grids", "illustrate", "interactions", "keys", "layer_text",
             "lease", "options", "paired", "pairing", "pictures", "plan", "preview",
-            "program", "record", "results", "sampling", "session", "statistics", "step", "study",
-            "text", "train", "values", "verdicts", "visit_text", "wording",
+            "program", "record", "results", "rows", "sampling", "session", "statistics", "step",
+            "study", "text", "train", "values", "verdicts", "visit_text", "word_vectors", "wording",
         )
     ),
 ]  # fmt: skip
