@@ -6,9 +6,10 @@
 
 from experiments.studies.convolutions import CONVOLUTIONS
 from experiments.studies.declared import Declared
+from experiments.studies.embeddings import EMBEDDINGS
 from experiments.studies.perceptrons import PERCEPTRONS
 from experiments.studies.residual import RESIDUAL
 
 __all__ = ["STUDIES", "Declared"]
 
-STUDIES = {**PERCEPTRONS, **CONVOLUTIONS, **RESIDUAL}
+STUDIES = {**PERCEPTRONS, **CONVOLUTIONS, **RESIDUAL, **EMBEDDINGS}
