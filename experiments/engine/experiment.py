@@ -43,6 +43,8 @@ class Experiment:
             `streams(name)` is a NumPy generator of the replica's seed.
         make_net: (config, spec) -> a Linen module. (traced)
         sample_input: (config, spec) -> an input for the module's `init`, batch of one.
+        adapt: (config, variables, own) -> the net's variables before the first step, made to fit
+            the replica's own arrays; by default they stay as `init` draws them. (traced)
         make_optimizer: (config, total_steps) -> an optax transformation. (traced)
         epoch_inputs: (config, data, key, epoch) -> a tree whose leading axis is the epoch's
             steps: shuffled indices, window offsets, ... `key` is the same in every epoch;
@@ -78,6 +80,7 @@ class Experiment:
     loss_fn: Callable[..., tuple[jax.Array, tuple[Tree, dict[str, jax.Array]]]]
     evaluate: Callable[..., tuple[dict[str, jax.Array], jax.Array | None]]
     selection: Callable[[Any], Selection] = lambda config: Selection()
+    adapt: Callable[[Any, Tree, Mapping[str, Any]], Tree] = lambda config, variables, own: variables
     measure: Callable[..., dict[str, jax.Array]] | None = None
     pictures: Callable[..., Mapping[str, Picture]] | None = None
     sample: Callable[..., str] | None = None
