@@ -1,8 +1,10 @@
 """Optimizers and schedules as config choices, built from traced rates."""
 
 import dataclasses
+import functools
 import itertools
 import math
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
@@ -13,7 +15,7 @@ from experiments.engine.config import Static
 from experiments.engine.errors import UsageError
 from experiments.engine.values import spell
 from experiments.transformations import lookahead, muon
-from nets.regularizers import kernels
+from nets.regularizers import Where, kernels
 
 LARGEST = float(jnp.finfo(jnp.float32).max)
 
@@ -166,17 +168,28 @@ def schedule_factor(config: Optimizer, step: jax.Array, total_steps: int) -> jax
     return (left + config.end_factor * (1 - left)) * rise
 
 
+def no_kernels(path: tuple[Any, ...], leaf: Any) -> bool:
+    """Chooses all parameters but kernels."""
+    return not kernels(path, leaf)
+
+
 def make_optimizer(
-    config: Optimizer, total_steps: int, *last: optax.GradientTransformation
+    config: Optimizer,
+    total_steps: int,
+    *last: optax.GradientTransformation,
+    faster: Where = no_kernels,
+    of_step: Sequence[optax.GradientTransformation] = (),
 ) -> optax.GradientTransformation:
     """The optax transformation of a config whose rates may be tracers.
 
     With a rate `lr` (peak times schedule) and a decay `c`, a kernel w of gradient g moves by
-    -lr (direction(g) + c w), or, coupled, by -lr direction(g + c w). Other parameters have the
-    rate `bias_rate` lr; if they decay, it is by c / `bias_rate`, so that the product of rate and
-    decay is the same for all (airbench94 divides the decay of each group by its rate).
+    -lr (direction(g) + c w), or, coupled, by -lr direction(g + c w). Those that `faster` chooses
+    have the rate `bias_rate` lr; if they decay, it is by c / `bias_rate`, so that the product of
+    rate and decay is the same for all (airbench94 divides the decay of each group by its rate).
 
     Args:
+        faster: the parameters that `bias_rate` acts on.
+        of_step: transformations of the step before its look-ahead.
         last: transformations after the step and its look-ahead (a projection such as max-norm).
     """
     parts = []
@@ -185,18 +198,19 @@ def make_optimizer(
     if config.clip is not None:
         parts.append(optax.clip_by_global_norm(config.clip))
     if config.decay_form == "coupled":
-        parts += _decay(config)
+        parts += _decay(config, faster)
     parts += _direction(config)
     if config.decay_form == "decoupled":
-        parts += _decay(config)
+        parts += _decay(config, faster)
     if config.bias_rate is not None:
-        parts.append(optax.masked(optax.scale(config.bias_rate), _others))
+        parts.append(optax.masked(optax.scale(config.bias_rate), _mask(faster)))
     rate = config.learning_rate
     parts.append(
         optax.scale_by_schedule(
             lambda step: -rate * schedule_factor(config, jnp.asarray(step), total_steps)
         )
     )
+    parts += of_step
     if config.lookahead is not None:
         parts.append(lookahead(config.lookahead, total_steps))
     return optax.chain(*parts, *last)
@@ -217,21 +231,22 @@ def _direction(config: Optimizer) -> list[optax.GradientTransformation]:
             return [muon(config.momentum, config.second_moment)]
 
 
-def _decay(config: Optimizer) -> list[optax.GradientTransformation]:
+def _decay(config: Optimizer, faster: Where) -> list[optax.GradientTransformation]:
     """Weight decay before the rates of `make_optimizer` are multiplied in."""
     decay = config.weight_decay
     if decay is None:
         return []
-    parts = [optax.add_decayed_weights(decay, mask=_kernels)]
-    if config.decay_on == "all":
+    every = config.decay_on == "all"
+
+    def slower(path: tuple[Any, ...], leaf: Any) -> bool:
+        return (every or kernels(path, leaf)) and not faster(path, leaf)
+
+    parts = [optax.add_decayed_weights(decay, mask=_mask(slower))]
+    if every:
         share = decay if config.bias_rate is None else decay / config.bias_rate
-        parts.append(optax.add_decayed_weights(share, mask=_others))
+        parts.append(optax.add_decayed_weights(share, mask=_mask(faster)))
     return parts
 
 
-def _kernels(params: Any) -> Any:
-    return jax.tree_util.tree_map_with_path(kernels, params)
-
-
-def _others(params: Any) -> Any:
-    return jax.tree.map(lambda chosen: not chosen, _kernels(params))
+def _mask(where: Where) -> Callable[[Any], Any]:
+    return functools.partial(jax.tree_util.tree_map_with_path, where)

@@ -130,6 +130,24 @@ def pytorch_steps(torch: Any, config: Optimizer, weights: dict[str, Any]) -> dic
     return {name: weight.detach().numpy() for name, weight in weights.items()}
 
 
+def test_the_rate_of_biases_may_be_that_of_some_alone_and_decay_is_shared_out_likewise():
+    """With a rate of 1/2 and a factor of 4, all but the chosen bias move by 1/2 (g + 0.2 w)."""
+    config = Optimizer(
+        optimizer="sgd", learning_rate=0.5, schedule="constant", weight_decay=0.2, bias_rate=4.0,
+        decay_on="all",
+    )  # fmt: skip
+    chosen = "norm/bias"
+    optimizer = make_optimizer(
+        config, 10, faster=lambda path, leaf: jax.tree_util.keystr(path) == "['norm']['bias']"
+    )
+    params, gradient = single(START), single(GRADIENTS[0])
+    updates, _ = jax.jit(optimizer.update)(gradient, optimizer.init(params), params)
+    for name, update in named(updates).items():
+        factor = 4 if name == chosen else 1
+        want = -0.5 * (factor * named(gradient)[name] + 0.2 * named(params)[name])
+        np.testing.assert_allclose(update, want, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
 def test_options_that_are_off_are_not_there():
     on = make_optimizer(Optimizer(optimizer="sgd", clip=1.0, weight_decay=0.1), 3)
     off = make_optimizer(Optimizer(optimizer="sgd"), 3)
