@@ -31,6 +31,8 @@ CHECKED = [
     "experiments.rows",
     "experiments.sequence_classifier",
     "experiments.transformations",
+    "experiments.views",
+    "experiments.whitening",
     "experiments.window_pictures",
     *(
         f"experiments.engine.{name}"
