@@ -213,4 +213,20 @@ def test_the_gelu_papers_convolutions_are_trained_as_it_says():
         np.testing.assert_allclose(factors, [1, 1, 1, 0.5, 0], atol=1e-4)
 
 
+def test_airbench94_is_trained_as_its_author_does():
+    """The summed loss, the rates and the decay of its code, as rates of a mean loss."""
+    (config,) = configs("airbench94").values()
+    assert parameters("airbench94") == {"airbench94": 1_971_352}
+    assert steps(config) == 10 * 48 and CLAIMS["airbench94"].needs_gpu
+    optimizer = config.optimizer
+    kilostep = 1024 * (1 + 1 / (1 - 0.85))
+    assert optimizer.learning_rate == pytest.approx(11.5 / kilostep * 1024)
+    decay = 0.0153 * 1024 / kilostep  # of a parameter, in a step at the full rate
+    assert optimizer.learning_rate * optimizer.weight_decay == pytest.approx(decay, rel=1e-5)
+    assert config.scores.output_scale == pytest.approx(1 / 9)
+    shown = jnp.array([0, 55, 110, 295, 480])
+    factors = jax.vmap(lambda step: schedule_factor(optimizer, step, 480))(shown)
+    np.testing.assert_allclose(factors, [0.2, 0.6, 1, 0.535, 0.07], rtol=1e-5)
+
+
 SHOWN = (0, 1, 50_000, 75_000, 100_000)
