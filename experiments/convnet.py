@@ -76,7 +76,8 @@ class Config:
             airbench94, vgg11, vgg13, vgg16, vgg19, or one of these four with batch norm, vgg11_bn;
             auto: three convolutions for sequences, four and a dense layer for images.
         activation: after every convolution and dense layer, `relu` or `leaky_relu:0.2`.
-        norm: normalisation before each activation; local_response after it, of convolutions alone.
+        norm: normalisation before each activation; local_response after it, of convolutions alone;
+            group: 32 groups, or as many as have two channels at least.
         norms: its details.
         whitening: details of a whitening layer.
         scores: details of the output, and of its evaluation.
