@@ -149,5 +149,6 @@ EXPERIMENT = Experiment(
     evaluate=evaluate,
     selection=lambda config: config.selection,
     measure=memory_reach.measure,
+    remark=memory_reach.remark,
     pictures=memory_reach.pictures,
 )

@@ -58,6 +58,7 @@ class Experiment:
         selection: (config) -> which parameters are evaluated; by default the last. (traced)
         measure: (config, net, params, model_state, data) -> further numbers of the final net,
             reported beside the metrics. (traced)
+        remark: (config, means over seeds of those numbers) -> what they say of a cell, in words.
         pictures: (config, net, params, model_state, data) -> name -> `Picture`, of the final net of
             each cell's first seed, kept beside the results. On the host: `data` holds NumPy arrays,
             the splits as loaded and the replica's own.
@@ -82,5 +83,6 @@ class Experiment:
     selection: Callable[[Any], Selection] = lambda config: Selection()
     adapt: Callable[[Any, Tree, Mapping[str, Any]], Tree] = lambda config, variables, own: variables
     measure: Callable[..., dict[str, jax.Array]] | None = None
+    remark: Callable[[Any, Mapping[str, float]], str] | None = None
     pictures: Callable[..., Mapping[str, Picture]] | None = None
     sample: Callable[..., str] | None = None
