@@ -3,11 +3,11 @@
 from experiments.studies.declared import Declared
 
 ADDING = {
-    "length": "50",
+    "length": "40",
     "width": "32",
     "train_rows": "10000",
     "test_rows": "1000",
-    "epochs": "6",
+    "epochs": "5",
 }
 RATES = "1e-3,3e-3,1e-2,3e-2"
 PENALISED = {
@@ -22,17 +22,17 @@ RECURRENT = {
     "memory_length": Declared(
         "memory",
         "Does a plain recurrent net forget, and do gates help, as sequences grow?",
-        vary={"cell": "rnn,lstm,gru", "length": "25,50,100"},
-        tune={"learning_rate": RATES},
+        vary={"cell": "rnn,lstm,gru", "length": "20,40,80"},
+        tune={"learning_rate": "3e-3,1e-2,3e-2"},
         config=ADDING,
         seeds=5,
     ),
     "forget_bias": Declared(
         "memory",
-        "Should the forget gate of an LSTM begin open? (the adding task, 100 steps)",
+        "Should the forget gate of an LSTM begin open? (the adding task, 80 steps)",
         vary={"forget_bias": "0,1,2,4"},
         tune={"learning_rate": "3e-3,1e-2,3e-2"},
-        config=ADDING | {"length": "100"},
+        config=ADDING | {"length": "80"},
         seeds=10,
         diagnose=True,
     ),
@@ -55,7 +55,7 @@ RECURRENT = {
     ),
     "recurrent_activations": Declared(
         "memory",
-        "Which activation and which first weights let a plain recurrent net remember 50 steps?",
+        "Which activation and which first weights let a plain recurrent net remember 40 steps?",
         vary={"activation": "tanh,relu", "recurrent_init": "orthogonal,identity"},
         tune={"learning_rate": "1e-4,3e-4,1e-3,3e-3,1e-2"},
         config=ADDING | {"cell": "rnn"},
