@@ -34,8 +34,10 @@ class Config:
     """
 
     data: tasks.Task = tasks.Task()
-    layers: Layers = Layers()
-    optimizer: Optimizer = Optimizer(batch_size=50, clip=1.0, schedule="constant", epochs=10)
+    layers: Layers = Layers(width=(64,))
+    optimizer: Optimizer = Optimizer(
+        learning_rate=1e-2, batch_size=50, clip=1.0, schedule="constant", epochs=5
+    )
     selection: Selection = Selection()
 
 

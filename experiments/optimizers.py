@@ -25,13 +25,13 @@ class Optimizer:
     """How the parameters are updated, and for how long.
 
     Attributes:
-        optimizer: sgd, momentum, nesterov, adam, adamw, rmsprop, or muon (hidden kernels; Adam
-            updates the rest).
+        optimizer: sgd, momentum, nesterov, adam, adamw, rmsprop, rmsprop_momentum, or muon (hidden
+            kernels; Adam updates the rest).
         learning_rate: the peak rate.
-        momentum: of momentum, nesterov and muon (its authors take 0.95); the first-moment decay of
-            adam and adamw.
-        second_moment: decay of the squared-gradient average of adam, adamw, rmsprop and of muon's
-            Adam.
+        momentum: of momentum, nesterov, rmsprop_momentum and muon (its authors take 0.95); the
+            first-moment decay of adam and adamw.
+        second_moment: decay of the squared-gradient average of adam, adamw, both forms of rmsprop
+            and muon's Adam.
         weight_decay: share of a parameter that joins its step, times the rate.
         decay_on: what decays, the kernels or all parameters.
         decay_form: decoupled, added to the optimizer's step (AdamW), or coupled, added to the
@@ -51,7 +51,9 @@ class Optimizer:
         epochs: passes over the training set.
     """
 
-    optimizer: Literal["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "muon"] = "adam"
+    optimizer: Literal[
+        "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "rmsprop_momentum", "muon"
+    ] = "adam"
     learning_rate: float = 1e-3
     momentum: float = 0.9
     second_moment: float = 0.999
@@ -227,6 +229,8 @@ def _direction(config: Optimizer) -> list[optax.GradientTransformation]:
             return [optax.scale_by_adam(config.momentum, config.second_moment)]
         case "rmsprop":
             return [optax.scale_by_rms(config.second_moment)]
+        case "rmsprop_momentum":
+            return [optax.scale_by_rms(config.second_moment), optax.trace(config.momentum)]
         case "muon":
             return [muon(config.momentum, config.second_moment)]
 

@@ -37,7 +37,7 @@ LANES = [
 ]  # fmt: skip
 """Two values of every rate; in the first lane most do nothing."""
 
-TOLERANCES = {"muon": 0.02, "rmsprop": 0.005}
+TOLERANCES = {"muon": 0.02, "rmsprop": 0.005, "rmsprop_momentum": 0.005}
 """PyTorch orthogonalises in bfloat16, and adds 1e-8 to the root where optax has it inside."""
 
 
@@ -115,6 +115,7 @@ def pytorch_steps(torch: Any, config: Optimizer, weights: dict[str, Any]) -> dic
         "adam": lambda: optim.Adam(groups, betas=betas),
         "adamw": lambda: optim.AdamW(groups, betas=betas),
         "rmsprop": lambda: optim.RMSprop(groups, alpha=betas[1]),
+        "rmsprop_momentum": lambda: optim.RMSprop(groups, alpha=betas[1], momentum=betas[0]),
         "muon": lambda: optim.Muon(groups, momentum=betas[0], adjust_lr_fn="match_rms_adamw"),
     }[config.optimizer]()
     for gradient in GRADIENTS:
