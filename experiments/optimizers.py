@@ -15,7 +15,7 @@ from experiments.engine.config import Static
 from experiments.engine.errors import UsageError
 from experiments.engine.values import spell
 from experiments.transformations import lookahead, muon
-from nets.regularizers import Where, kernels
+from nets.regularizers import Where, all_but_kernels, kernels
 
 LARGEST = float(jnp.finfo(jnp.float32).max)
 
@@ -170,16 +170,11 @@ def schedule_factor(config: Optimizer, step: jax.Array, total_steps: int) -> jax
     return (left + config.end_factor * (1 - left)) * rise
 
 
-def no_kernels(path: tuple[Any, ...], leaf: Any) -> bool:
-    """Chooses all parameters but kernels."""
-    return not kernels(path, leaf)
-
-
 def make_optimizer(
     config: Optimizer,
     total_steps: int,
     *last: optax.GradientTransformation,
-    faster: Where = no_kernels,
+    faster: Where = all_but_kernels,
     of_step: Sequence[optax.GradientTransformation] = (),
 ) -> optax.GradientTransformation:
     """The optax transformation of a config whose rates may be tracers.
