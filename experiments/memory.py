@@ -109,9 +109,10 @@ def loss_fn(
     config: Any, net: Any, params: Tree, model_state: Tree, batch: Tree, key: jax.Array
 ) -> tuple[jax.Array, tuple[Tree, dict[str, jax.Array]]]:
     """Mean loss of a batch."""
-    outputs = net.apply(
-        {"params": params, **model_state}, batch["x"], train=True, rngs={"dropout": key}
-    )
+    outputs, model_state = net.apply(
+        {"params": params, **model_state}, batch["x"], train=True, rngs={"dropout": key},
+        mutable=list(model_state),
+    )  # fmt: skip
     loss, right = tasks.errors(config.data, outputs, batch["y"])
     measured = {"loss": jnp.mean(loss), "accuracy": jnp.mean(right)}
     return measured["loss"], (model_state, measured)

@@ -9,7 +9,7 @@ ADDING = {
     "test_rows": "1000",
     "epochs": "5",
 }
-RATES = "1e-3,3e-3,1e-2,3e-2"
+RATES = "3e-3,1e-2,3e-2,1e-1"
 PENALISED = {
     "dataset": "mnist1d",
     "train_size": "1000",
@@ -23,7 +23,7 @@ RECURRENT = {
         "memory",
         "Does a plain recurrent net forget, and do gates help, as sequences grow?",
         vary={"cell": "rnn,lstm,gru", "length": "20,40,80"},
-        tune={"learning_rate": "3e-3,1e-2,3e-2"},
+        tune={"learning_rate": RATES},
         config=ADDING,
         seeds=5,
     ),
@@ -31,7 +31,7 @@ RECURRENT = {
         "memory",
         "Should the forget gate of an LSTM begin open? (the adding task, 80 steps)",
         vary={"forget_bias": "0,1,2,4"},
-        tune={"learning_rate": "3e-3,1e-2,3e-2"},
+        tune={"learning_rate": "1e-2,3e-2,1e-1"},
         config=ADDING | {"length": "80"},
         seeds=10,
         diagnose=True,

@@ -213,13 +213,15 @@ def test_remarks_on_the_gradient(factor, steps, said):
 def test_it_learns_through_run(tmp_path, capsys):
     arguments = [
         "run", "memory", "--length", "4", "--cell", "gru", "--width", "16", "--train-rows", "2000",
-        "--test-rows", "200", "--epochs", "8", "--learning-rate", "0.02",
+        "--test-rows", "200", "--epochs", "8", "--learning-rate", "0.02", "--diagnose",
         "--out", str(tmp_path / "run"),
     ]  # fmt: skip
     assert main(EXPERIMENTS, arguments, prog="launch.py") == 0
     said = capsys.readouterr()
     assert "1 replica in 1 program, one trace" in said.err
     assert "remembers: all 4 steps back, at least 1 % of the gradient is left" in said.out
+    rows = [line.split() for line in said.out.splitlines() if "stack/layer_1/update" in line]
+    assert len(rows) == 2 and all(0 < float(row[1]) < 1 for row in rows)  # before and after
     with (tmp_path / "run" / "results.csv").open(newline="") as stream:
         (row,) = csv.DictReader(stream)
     assert float(row["test_loss"]) < 0.02
