@@ -5,6 +5,7 @@ An experiment's config composes `Data`, `Optimizer` and `Objective` as its field
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -24,6 +25,7 @@ from experiments.rows import by_chunks, rows_of, shuffled
 from nets.regularizers import concentration, max_norm
 
 EVALUATION_ROWS = 1000
+Views = Callable[[Callable[[jax.Array], jax.Array], jax.Array], jax.Array]
 
 
 def metrics(config: Any, spec: Spec) -> tuple[Metric, ...]:
@@ -81,11 +83,11 @@ def total_steps(config: Any, spec: Spec) -> int:
     return rows // config.optimizer.batch_size * config.optimizer.epochs
 
 
-def optimizer(config: Any, total_steps: int) -> optax.GradientTransformation:
-    """The config's optimizer, with the max-norm projection last."""
+def optimizer(config: Any, total_steps: int, **parts: Any) -> optax.GradientTransformation:
+    """The config's optimizer, with the max-norm projection last; `parts` as `make_optimizer`."""
     limit = config.objective.max_norm
     last = () if limit is None else (max_norm(limit),)
-    return make_optimizer(config.optimizer, total_steps, *last)
+    return make_optimizer(config.optimizer, total_steps, *last, **parts)
 
 
 def epoch_inputs(config: Any, data: Data, key: jax.Array, epoch: jax.Array) -> jax.Array:
@@ -135,7 +137,13 @@ def loss_fn(
 
 
 def evaluate(
-    config: Any, net: Any, params: Tree, model_state: Tree, data: Data, split: str
+    config: Any,
+    net: Any,
+    params: Tree,
+    model_state: Tree,
+    data: Data,
+    split: str,
+    views: Views = lambda scores, x: scores(x),
 ) -> tuple[dict[str, jax.Array], jax.Array | None]:
     """Exact mean accuracy and loss over a split, and which examples were right.
 
@@ -143,6 +151,9 @@ def evaluate(
 
     "train" and "validation" are the replica's own rows of the training file; training labels
     are those it trained on, noise included.
+
+    Args:
+        views: (the net as a function of preprocessed inputs, inputs) -> class scores.
     """
     source, rows = rows_of(data, split)
     labels = data.own["labels"] if split == "train" else source["y"][rows]
@@ -152,7 +163,7 @@ def evaluate(
 
     def chunk(rows: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
         x = preprocess.apply(data.own["stats"], source["x"][rows])
-        logits = net.apply({"params": params, **model_state}, x, train=False)
+        logits = views(lambda x: net.apply({"params": params, **model_state}, x, train=False), x)
         return jnp.argmax(logits, axis=-1) == labels, loss(logits, labels)
 
     right, lost = by_chunks(chunk, (rows, labels), EVALUATION_ROWS)

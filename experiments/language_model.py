@@ -47,6 +47,8 @@ class Config:
         selection: which parameters are evaluated.
         window: tokens of each stream in a step; gradients go no further back.
         carry: go on from the states after the window before; off, from zeros.
+        reset: probability that a stream begins from zeros at a window, although it goes on (Melis
+            et al. 2017, arXiv 1707.05589: 0.01).
         embedding: numbers that stand for a token.
         embedding_dropout: rate on them.
         tied: the output's weights are those of the embedding.
@@ -58,6 +60,7 @@ class Config:
     selection: Selection = Selection()
     window: int = 64
     carry: bool = True
+    reset: float | None = None
     embedding: int = 64
     embedding_dropout: float | None = None
     tied: bool = False
@@ -82,6 +85,8 @@ def check(config: Any, spec: Spec) -> None:
     for flag, count in {"--window": config.window, "--embedding": config.embedding}.items():
         if count < 1:
             raise UsageError(f"{flag} {count}: at least 1")
+    if config.reset is not None and not (config.carry and 0 <= config.reset <= 1):
+        raise UsageError(f"--reset {config.reset}: a probability, of states that --carry hands on")
     if config.layers.bidirectional:
         raise UsageError("--bidirectional: the other direction reads what is to be predicted")
     last, rate = config.layers.width[-1], config.embedding_dropout
@@ -141,16 +146,21 @@ def epoch_inputs(config: Any, data: Data, key: jax.Array, epoch: jax.Array) -> T
     epoch, so that windows are cut elsewhere each time.
 
     Returns:
-        "starts" int32 [steps, streams], and "first" bool [steps, streams].
+        "starts" int32 [steps, streams], and "first" bool [steps, streams], where states are zeros.
     """
     streams, window = config.optimizer.batch_size, config.window
     part = (data.splits["train"]["x"].shape[0] - 1) // streams
     steps = part // window
     left = part - steps * window
-    shift = jax.random.randint(jax.random.fold_in(key, epoch), (), 0, left + 1)
+    key = jax.random.fold_in(key, epoch)
+    shift = jax.random.randint(key, (), 0, left + 1)
     step, stream = jnp.arange(steps)[:, None], jnp.arange(streams)[None]
     starts = (shift + stream * part + step * window).astype(jnp.int32)
-    return {"starts": starts, "first": jnp.broadcast_to(step == 0, starts.shape)}
+    first = jnp.broadcast_to(step == 0, starts.shape)
+    if config.reset is not None:
+        again = jax.random.bernoulli(jax.random.fold_in(key, 1), config.reset, starts.shape)
+        first = first | again
+    return {"starts": starts, "first": first}
 
 
 def make_batch(config: Any, data: Data, x: Tree, key: jax.Array) -> Tree:

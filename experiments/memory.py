@@ -34,8 +34,10 @@ class Config:
     """
 
     data: tasks.Task = tasks.Task()
-    layers: Layers = Layers()
-    optimizer: Optimizer = Optimizer(batch_size=50, clip=1.0, schedule="constant", epochs=10)
+    layers: Layers = Layers(width=(64,))
+    optimizer: Optimizer = Optimizer(
+        learning_rate=1e-2, batch_size=50, clip=1.0, schedule="constant", epochs=5
+    )
     selection: Selection = Selection()
 
 
@@ -107,9 +109,10 @@ def loss_fn(
     config: Any, net: Any, params: Tree, model_state: Tree, batch: Tree, key: jax.Array
 ) -> tuple[jax.Array, tuple[Tree, dict[str, jax.Array]]]:
     """Mean loss of a batch."""
-    outputs = net.apply(
-        {"params": params, **model_state}, batch["x"], train=True, rngs={"dropout": key}
-    )
+    outputs, model_state = net.apply(
+        {"params": params, **model_state}, batch["x"], train=True, rngs={"dropout": key},
+        mutable=list(model_state),
+    )  # fmt: skip
     loss, right = tasks.errors(config.data, outputs, batch["y"])
     measured = {"loss": jnp.mean(loss), "accuracy": jnp.mean(right)}
     return measured["loss"], (model_state, measured)
@@ -149,5 +152,6 @@ EXPERIMENT = Experiment(
     evaluate=evaluate,
     selection=lambda config: config.selection,
     measure=memory_reach.measure,
+    remark=memory_reach.remark,
     pictures=memory_reach.pictures,
 )

@@ -44,6 +44,11 @@ def load(task: Task) -> Dataset:
     return make(task.length, {"train": task.train_rows, "test": task.test_rows})
 
 
+def steps(task: Task) -> int:
+    """Elements of a sequence."""
+    return task.length if task.task == "adding" else task.length + 2 * RECALLED
+
+
 def check(task: Task) -> None:
     """Refuses a task that cannot be made. Raises `UsageError`."""
     least = 2 if task.task == "adding" else 1

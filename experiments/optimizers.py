@@ -1,8 +1,10 @@
 """Optimizers and schedules as config choices, built from traced rates."""
 
 import dataclasses
+import functools
 import itertools
 import math
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
@@ -13,7 +15,7 @@ from experiments.engine.config import Static
 from experiments.engine.errors import UsageError
 from experiments.engine.values import spell
 from experiments.transformations import lookahead, muon
-from nets.regularizers import kernels
+from nets.regularizers import Where, all_but_kernels, kernels
 
 LARGEST = float(jnp.finfo(jnp.float32).max)
 
@@ -23,13 +25,13 @@ class Optimizer:
     """How the parameters are updated, and for how long.
 
     Attributes:
-        optimizer: sgd, momentum, nesterov, adam, adamw, rmsprop, or muon (hidden kernels; Adam
-            updates the rest).
+        optimizer: sgd, momentum, nesterov, adam, adamw, rmsprop, rmsprop_momentum, or muon (hidden
+            kernels; Adam updates the rest).
         learning_rate: the peak rate.
-        momentum: of momentum, nesterov and muon (its authors take 0.95); the first-moment decay of
-            adam and adamw.
-        second_moment: decay of the squared-gradient average of adam, adamw, rmsprop and of muon's
-            Adam.
+        momentum: of momentum, nesterov, rmsprop_momentum and muon (its authors take 0.95); the
+            first-moment decay of adam and adamw.
+        second_moment: decay of the squared-gradient average of adam, adamw, both forms of rmsprop
+            and muon's Adam.
         weight_decay: share of a parameter that joins its step, times the rate.
         decay_on: what decays, the kernels or all parameters.
         decay_form: decoupled, added to the optimizer's step (AdamW), or coupled, added to the
@@ -49,7 +51,9 @@ class Optimizer:
         epochs: passes over the training set.
     """
 
-    optimizer: Literal["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "muon"] = "adam"
+    optimizer: Literal[
+        "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "rmsprop_momentum", "muon"
+    ] = "adam"
     learning_rate: float = 1e-3
     momentum: float = 0.9
     second_moment: float = 0.999
@@ -167,16 +171,22 @@ def schedule_factor(config: Optimizer, step: jax.Array, total_steps: int) -> jax
 
 
 def make_optimizer(
-    config: Optimizer, total_steps: int, *last: optax.GradientTransformation
+    config: Optimizer,
+    total_steps: int,
+    *last: optax.GradientTransformation,
+    faster: Where = all_but_kernels,
+    of_step: Sequence[optax.GradientTransformation] = (),
 ) -> optax.GradientTransformation:
     """The optax transformation of a config whose rates may be tracers.
 
     With a rate `lr` (peak times schedule) and a decay `c`, a kernel w of gradient g moves by
-    -lr (direction(g) + c w), or, coupled, by -lr direction(g + c w). Other parameters have the
-    rate `bias_rate` lr; if they decay, it is by c / `bias_rate`, so that the product of rate and
-    decay is the same for all (airbench94 divides the decay of each group by its rate).
+    -lr (direction(g) + c w), or, coupled, by -lr direction(g + c w). Those that `faster` chooses
+    have the rate `bias_rate` lr; if they decay, it is by c / `bias_rate`, so that the product of
+    rate and decay is the same for all (airbench94 divides the decay of each group by its rate).
 
     Args:
+        faster: the parameters that `bias_rate` acts on.
+        of_step: transformations of the step before its look-ahead.
         last: transformations after the step and its look-ahead (a projection such as max-norm).
     """
     parts = []
@@ -185,18 +195,19 @@ def make_optimizer(
     if config.clip is not None:
         parts.append(optax.clip_by_global_norm(config.clip))
     if config.decay_form == "coupled":
-        parts += _decay(config)
+        parts += _decay(config, faster)
     parts += _direction(config)
     if config.decay_form == "decoupled":
-        parts += _decay(config)
+        parts += _decay(config, faster)
     if config.bias_rate is not None:
-        parts.append(optax.masked(optax.scale(config.bias_rate), _others))
+        parts.append(optax.masked(optax.scale(config.bias_rate), _mask(faster)))
     rate = config.learning_rate
     parts.append(
         optax.scale_by_schedule(
             lambda step: -rate * schedule_factor(config, jnp.asarray(step), total_steps)
         )
     )
+    parts += of_step
     if config.lookahead is not None:
         parts.append(lookahead(config.lookahead, total_steps))
     return optax.chain(*parts, *last)
@@ -213,25 +224,28 @@ def _direction(config: Optimizer) -> list[optax.GradientTransformation]:
             return [optax.scale_by_adam(config.momentum, config.second_moment)]
         case "rmsprop":
             return [optax.scale_by_rms(config.second_moment)]
+        case "rmsprop_momentum":
+            return [optax.scale_by_rms(config.second_moment), optax.trace(config.momentum)]
         case "muon":
             return [muon(config.momentum, config.second_moment)]
 
 
-def _decay(config: Optimizer) -> list[optax.GradientTransformation]:
+def _decay(config: Optimizer, faster: Where) -> list[optax.GradientTransformation]:
     """Weight decay before the rates of `make_optimizer` are multiplied in."""
     decay = config.weight_decay
     if decay is None:
         return []
-    parts = [optax.add_decayed_weights(decay, mask=_kernels)]
-    if config.decay_on == "all":
+    every = config.decay_on == "all"
+
+    def slower(path: tuple[Any, ...], leaf: Any) -> bool:
+        return (every or kernels(path, leaf)) and not faster(path, leaf)
+
+    parts = [optax.add_decayed_weights(decay, mask=_mask(slower))]
+    if every:
         share = decay if config.bias_rate is None else decay / config.bias_rate
-        parts.append(optax.add_decayed_weights(share, mask=_others))
+        parts.append(optax.add_decayed_weights(share, mask=_mask(faster)))
     return parts
 
 
-def _kernels(params: Any) -> Any:
-    return jax.tree_util.tree_map_with_path(kernels, params)
-
-
-def _others(params: Any) -> Any:
-    return jax.tree.map(lambda chosen: not chosen, _kernels(params))
+def _mask(where: Where) -> Callable[[Any], Any]:
+    return functools.partial(jax.tree_util.tree_map_with_path, where)

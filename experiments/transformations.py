@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from nets.regularizers import kernels, output_kernels
+from nets.regularizers import Where, kernels, output_kernels
 
 Tree = Any
 UPDATE_RMS = 0.2
@@ -74,6 +74,28 @@ def _as_matrices(kernels: Tree) -> Tree:
 def _to_common_size(update: jax.Array) -> jax.Array:
     rows, columns = math.prod(update.shape[:-1]), update.shape[-1]
     return UPDATE_RMS * math.sqrt(max(rows, columns)) * update
+
+
+class StepsDone(NamedTuple):
+    """int32 scalar."""
+
+    steps: jax.Array
+
+
+def stop_after(steps: int, where: Where) -> optax.GradientTransformation:
+    """Leaves the chosen parameters as they are from the step on that has this number (from 0)."""
+
+    def update(updates: Tree, state: Any, params: Tree = None) -> tuple[Tree, StepsDone]:
+        del params
+        moves = state.steps < steps
+
+        def stop(path: tuple[Any, ...], step: jax.Array) -> jax.Array:
+            return jnp.where(moves, step, jnp.zeros_like(step)) if where(path, step) else step
+
+        stopped = jax.tree_util.tree_map_with_path(stop, updates)
+        return stopped, StepsDone(state.steps + 1)
+
+    return optax.GradientTransformation(lambda params: StepsDone(jnp.zeros((), jnp.int32)), update)
 
 
 class LookaheadState(NamedTuple):

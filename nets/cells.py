@@ -52,6 +52,11 @@ class Cell:
         """One step (`nets.recurrence.recur`)."""
         raise NotImplementedError
 
+    def gates(self, values: Values, read: Any, carry: Carry) -> dict[str, jax.Array]:
+        """How far each learned gate is open at a step, [batch, features] by its name."""
+        del values, read, carry
+        return {}
+
     @property
     def pull(self) -> Pull | None:
         """The gradient of a step where it is written out; None leaves it to JAX."""
@@ -152,10 +157,7 @@ class LSTM(Cell):
     def step(self, values: Values, read: Any, carry: Carry) -> Carry:
         """One step."""
         _, c = carry
-        if self.layer_norm:
-            x, z = read
-            read = x + _row(values["scale_state"], z) * _standardise(z)
-        width = c.shape[-1]
+        read, width = self._sum(values, read), c.shape[-1]
         content = apart(_activate(self.activation, "activation", values, read[:, -width:]))
         gates = self._gates(values, read[:, :-width], c)
         forget = gates("forget", c)
@@ -165,10 +167,24 @@ class LSTM(Cell):
             shown = _row(values["scale_cell"], c) * _standardise(c) + _row(values["shift_cell"], c)
         return gates("output", c) * _activate(self.activation, "activation", values, shown), c
 
+    def gates(self, values: Values, read: Any, carry: Carry) -> dict[str, jax.Array]:
+        """Those there are; the input gate is not one by itself where it is coupled."""
+        (_, before), (_, after) = carry, self.step(values, read, carry)
+        opened = self._gates(values, self._sum(values, read)[:, : -before.shape[-1]], before)
+        seen = {"output": after}
+        return {name: opened(name, seen.get(name, before)) for name in self.parts[:-1]}
+
     @property
     def pull(self) -> Pull | None:
         """Of the usual LSTM."""
         return _pull_lstm if self == LSTM(forget_bias=self.forget_bias) else None
+
+    def _sum(self, values: Values, read: Any) -> jax.Array:
+        """What is projected of inputs and state, together."""
+        if not self.layer_norm:
+            return read
+        x, z = read
+        return x + _row(values["scale_state"], z) * _standardise(z)
 
     def _gates(
         self, values: Values, read: jax.Array, c: jax.Array
@@ -228,11 +244,17 @@ class GRU(Cell):
         (h,) = carry
         x, z = read
         split = 2 * h.shape[-1]
-        gates = apart(_activate(self.gate, "gate", values, x[:, :split] + z[:, :split]))
-        reset, update = jnp.split(gates, 2, axis=-1)
+        reset, update = self.gates(values, read, carry).values()
         heard = reset * (z[:, split:] + _row(values["bias_new"], z))
         new = _activate(self.activation, "activation", values, x[:, split:] + heard)
         return ((1 - update) * new + update * h,)
+
+    def gates(self, values: Values, read: Any, carry: Carry) -> dict[str, jax.Array]:
+        """Both."""
+        (h,), (x, z) = carry, read
+        split = 2 * h.shape[-1]
+        opened = apart(_activate(self.gate, "gate", values, x[:, :split] + z[:, :split]))
+        return dict(zip(self.parts[:-1], jnp.split(opened, 2, axis=-1), strict=True))
 
 
 def _pull_lstm(values: Values, read: Any, carry: Carry, by_after: Carry) -> tuple[Any, Any, Carry]:

@@ -5,6 +5,7 @@ from typing import Literal
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -15,6 +16,7 @@ from nets.initializers import INITIALIZERS, BiasInit, InitFunction, scaled
 from nets.normalization import Norm, normalise
 from nets.regularizers import Dropout
 from nets.specs import Block, Kind
+from nets.whitening import Whitening
 
 Places = Literal["every", "conv", "pool", "dense"]
 
@@ -22,9 +24,10 @@ Places = Literal["every", "conv", "pool", "dense"]
 class ConvNet(Classifier):
     """The layers of a spec, then a linear layer of class scores.
 
-    Convolutions and dense layers are followed by normalisation, activation and dropout. Parameters
-    are `conv_i`, `dense_i`, `norm_i`, `activation_i` (i counts weight layers) and `output`. Float
-    fields may be tracers. Training with dropout needs the random stream "dropout".
+    Convolutions and dense layers are followed by normalisation, activation and dropout, a whitening
+    layer by the activation alone. Parameters are `conv_i`, `dense_i`, `norm_i`, `activation_i` (i
+    counts weight layers), `output`, `whitening` and `activation_0`, which follows it. Float fields
+    may be tracers. Training with dropout needs the random stream "dropout".
 
     Attributes:
         blocks: the layers (`parse_blocks`).
@@ -39,7 +42,11 @@ class ConvNet(Classifier):
             after pooling (`max` and `avg`).
         bias_per_position: unshared convolutions have a bias for each position, not each filter.
         kernel_init, init_scale, bias_init: of every layer.
+        norm_scale: whether normalisation has a trained factor for each channel.
         norm_momentum: share of the old value that running batch statistics keep at each step.
+        norm_epsilon: added to the variances that normalisation divides by.
+        output_bias: whether the class scores have biases.
+        output_scale: factor on the class scores (None: not in the program).
         dtype: of the computation; the parameters stay float32, and so do the scores.
     """
 
@@ -54,7 +61,11 @@ class ConvNet(Classifier):
     kernel_init: InitFunction = INITIALIZERS["he_normal"]
     init_scale: float = 1.0
     bias_init: BiasInit = "zeros"
+    norm_scale: bool = True
     norm_momentum: float = 0.9
+    norm_epsilon: float = 1e-5
+    output_bias: bool = True
+    output_scale: float | None = None
     dtype: DTypeLike | None = None
 
     @nn.compact
@@ -75,11 +86,14 @@ class ConvNet(Classifier):
             if block.kind in ("conv", "dense"):
                 hidden = self._weighted(block, weighted, hidden, train=train)
             else:
-                hidden = self._pooled(block, place, hidden)
+                hidden = self._unweighted(block, place, hidden)
             if self.dropout is not None and self._drops(block.kind):
                 hidden = Dropout(self.dropout, name=f"dropout_{place}")(hidden, train=train)
         hidden = hidden.reshape(hidden.shape[0], -1)
-        return hidden, self._dense(self.classes, hidden, "output", use_bias=True)
+        scores = self._dense(self.classes, hidden, "output", use_bias=self.output_bias)
+        if self.output_scale is not None:
+            scores = scores * jnp.asarray(self.output_scale, scores.dtype)
+        return hidden, scores
 
     def _drops(self, kind: Kind) -> bool:
         places: dict[Places, tuple[Kind, ...]] = {
@@ -90,8 +104,11 @@ class ConvNet(Classifier):
         }
         return kind in places[self.dropout_at]
 
-    def _pooled(self, block: Block, place: int, hidden: jax.Array) -> jax.Array:
+    def _unweighted(self, block: Block, place: int, hidden: jax.Array) -> jax.Array:
         match block.kind:
+            case "whitening":
+                hidden = Whitening(block.size, self.dtype, name="whitening")(hidden)
+                return Nonlinearity(self.activation, name="activation_0")(hidden)
             case "lrn":
                 return LocalResponseNorm(name=f"lrn_{place}")(hidden)
             case "global":
@@ -111,10 +128,13 @@ class ConvNet(Classifier):
             hidden = self._dense(features, flat, f"dense_{number}", use_bias=biased)
         else:
             hidden = self._conv(block, features, f"conv_{number}", use_bias=biased)(hidden)
+        if block.pool > 1:
+            hidden = Pool("max", block.pool, name=f"pool_in_{number}")(hidden)
         activate = Nonlinearity(self.activation, name=f"activation_{number}")
         normed = functools.partial(
             normalise, norm=norm, name=f"norm_{number}",
-            train=train, momentum=self.norm_momentum, dtype=self.dtype,
+            train=train, scale=self.norm_scale, momentum=self.norm_momentum,
+            epsilon=self.norm_epsilon, dtype=self.dtype,
         )  # fmt: skip
         if norm != "local_response":
             return activate(normed(hidden))

@@ -112,6 +112,19 @@ def identity(key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> jax.Arra
     return jnp.zeros(shape, dtype).at[centre].set(jnp.eye(inputs, outputs, dtype=dtype))
 
 
+def dirac(key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> jax.Array:
+    """Of a convolution, `identity` as far as there are inputs; what is left, `fan_in_uniform`.
+
+    More outputs than inputs: those that copy none are drawn, and so are dense kernels (Jordan 2024,
+    arXiv 2404.00498).
+    """
+    drawn = fan_in_uniform(key, shape, dtype)
+    if len(shape) == 2:
+        return drawn
+    copies = (jnp.arange(shape[-1]) < shape[-2]).reshape((1,) * (len(shape) - 1) + (-1,))
+    return jnp.where(copies, identity(key, shape, dtype), drawn)
+
+
 @dataclasses.dataclass(frozen=True)
 class Initializer(Option):
     """A named initializer, called as Flax calls one."""
@@ -140,6 +153,7 @@ INITIALIZERS: MappingProxyType[str, Initializer] = MappingProxyType(
             Initializer("orthogonal", orthogonal),
             Initializer("unit_norm", unit_norm),
             Initializer("identity", identity),
+            Initializer("dirac", dirac),
         )
     }
 )

@@ -34,8 +34,8 @@ class Recurrence(NamedTuple):
         carry: before the first step.
         keep: [batch, features] factors on the state before it meets the kernel; None: 1.
         mask: [time, batch], False where a sequence has no element: its carry stays. None: True.
-        nudge: [time, batch, features] added to the state after each step, None: nothing. The
-            gradient by it is the gradient by the states themselves.
+        nudge: [time, batch, features] each, added to the carry after each step, None: nothing. The
+            gradient by it is the gradient by the carries themselves.
     """
 
     x: Float[Array, "time batch reads"]
@@ -44,7 +44,7 @@ class Recurrence(NamedTuple):
     carry: Carry
     keep: Float[Array, "batch features"] | None = None
     mask: Bool[Array, "time batch"] | None = None
-    nudge: Float[Array, "time batch features"] | None = None
+    nudge: Carry | None = None
 
 
 def recur(
@@ -77,6 +77,13 @@ def recur(
     run.defvjp(functools.partial(_forward, loop), functools.partial(_backward, loop))
     found: Any = run(inputs)
     return found
+
+
+def steps_of(step: Step, adds: bool, inputs: Recurrence, *, reverse: bool) -> tuple[Carry, Any]:
+    """What the cell has at every step, time first: its carry before the step, and what it reads."""
+    loop = _Loop(step, adds, _pull_of(step), reverse, 1)
+    _, (_, before, reads) = _forward(loop, inputs)
+    return before, reads
 
 
 class _Loop(NamedTuple):
@@ -133,7 +140,7 @@ def _step_back(
     values, by_read, by_carry = loop.pull(inputs.values, read, carry, by_after)
     if by_kept is not None:
         by_carry = jax.tree.map(jnp.add, by_carry, by_kept)
-    by_nudge = None if nudge is None else by_after[0]
+    by_nudge = None if nudge is None else by_after
     by_x, by_z = (by_read, by_read) if loop.adds else by_read
     by_h = by_z @ transposed
     if by_keep is not None:
@@ -159,12 +166,12 @@ def _advance(
     values: Any,
     read: Any,
     carry: Carry,
-    nudge: jax.Array | None,
+    nudge: Carry | None,
 ) -> Carry:
     """The carry after one step; that of a sequence without an element stays."""
     after = step(values, read, carry)
     if nudge is not None:
-        after = (after[0] + nudge, *after[1:])
+        after = jax.tree.map(jnp.add, after, nudge)
     if mask is None:
         return after
     pairs = zip(after, carry, strict=True)

@@ -1,5 +1,6 @@
 """Recurrent layers: one cell over time, stacked, in both directions, three kinds of dropout."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -12,7 +13,8 @@ from jaxtyping import Array, Bool, Float
 from nets.cells import Cell
 from nets.embedding import Rows, look_up
 from nets.initializers import INITIALIZERS, BiasInit, InitFunction, bias_initializer
-from nets.recurrence import Carry, Recurrence, project, recur
+from nets.over_time import opening_numbers
+from nets.recurrence import Carry, Recurrence, project, recur, steps_of
 from nets.regularizers import Dropout
 
 DropoutForm = Literal["steps", "sequence"]
@@ -130,6 +132,7 @@ class Recurrent(nn.Module):
             None if mask is None else jnp.swapaxes(mask, 0, 1),
             self._nudge(),
         )
+        self._note_gates(inputs)
         states, last = recur(
             cell.step, cell.adds, inputs,
             pull=cell.pull, reverse=self.reverse, unroll=self.unroll,
@@ -160,12 +163,28 @@ class Recurrent(nn.Module):
         added = jnp.stack([jnp.asarray(more.get(part, 0.0), jnp.float32) for part in parts])
         return (drawn + added[:, None]).reshape(-1)
 
-    def _nudge(self) -> jax.Array | None:
+    def _nudge(self) -> Carry | None:
         """Zeros that diagnostics differentiate by, in the collection "nudges"."""
-        if not self.has_variable("nudges", "states"):
+        if not self.has_variable("nudges", "carries"):
             return None
-        nudge: jax.Array = self.get_variable("nudges", "states")
+        nudge: Carry = self.get_variable("nudges", "carries")
         return nudge
+
+    def _note_gates(self, inputs: Recurrence) -> None:
+        """How far each gate is open, where somebody asks for it.
+
+        The collection "gates", if mutable, gets all of it, [time, batch, features] by the gate's
+        name; "diagnostics" gets four numbers (`nets.over_time.opening_numbers`).
+        """
+        asked = [name for name in ("gates", "diagnostics") if self.is_mutable_collection(name)]
+        if self.is_initializing() or not asked:
+            return
+        before, reads = steps_of(self.cell.step, self.cell.adds, inputs, reverse=self.reverse)
+        opened = jax.vmap(functools.partial(self.cell.gates, inputs.values))(reads, before)
+        for name, opening in jax.lax.stop_gradient(opened).items():
+            found = {"gates": opening, "diagnostics": opening_numbers(opening, inputs.mask)}
+            for collection in asked:
+                self.put_variable(collection, name, found[collection])
 
 
 class RecurrentStack(nn.Module):

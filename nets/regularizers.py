@@ -23,6 +23,11 @@ def kernels(path: tuple[Any, ...], leaf: Any) -> bool:
     return bool(path) and jax.tree_util.keystr(path[-1:], simple=True) == "kernel"
 
 
+def all_but_kernels(path: tuple[Any, ...], leaf: Any) -> bool:
+    """Chooses the others: biases, scales, embeddings."""
+    return not kernels(path, leaf)
+
+
 def output_kernels(path: tuple[Any, ...], leaf: Any) -> bool:
     """Chooses the kernel of the layer called "output" alone."""
     return kernels(path, leaf) and jax.tree_util.keystr(path[-2:-1], simple=True) == "output"

@@ -31,6 +31,8 @@ CHECKED = [
     "experiments.rows",
     "experiments.sequence_classifier",
     "experiments.transformations",
+    "experiments.views",
+    "experiments.whitening",
     "experiments.window_pictures",
     "experiments.word2vec",
     "experiments.word_blocks",

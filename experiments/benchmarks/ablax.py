@@ -85,7 +85,7 @@ def compile_study(study: Study, override: Override = Override()) -> tuple[Runnin
     seconds = time.perf_counter() - start
     chunks = cut(possible_jobs(study), entry.plan.layout.lanes)
     groups = [make_group(study, entry.dataset, splits, entry.plan, jobs) for jobs in chunks]
-    states = [program.init(group.replica) for group in groups]
+    states = [program.init(group.replica, group.data.own) for group in groups]
     return Running(entry.plan, program, groups, jax.block_until_ready(states)), seconds
 
 

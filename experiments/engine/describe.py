@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -19,7 +19,7 @@ from experiments.engine.study import make_study
 from experiments.engine.text import wrap
 from experiments.engine.visit_text import visit_lines
 from nets.effective import effective_receptive_field, effective_size
-from nets.layers import Layer, chain, layers, totals
+from nets.layers import Layer, Path, chain, layers, totals
 
 NOISE_INPUTS = NOISE_FILTERS = 8
 MOST_WORK = 1e11
@@ -48,7 +48,7 @@ def describe_net(
     found = layers(net, {"params": state.params, **state.model_state}, sample)
     lines = [
         f"input: {by(sample.shape[1:])} of {entry.dataset.name}",
-        *layer_table(found, _by_module(state.params), width),
+        *layer_table(found, _by_module(state.params, {layer.path for layer in found}), width),
         "",
         f"parameters: {_size(state.params):,}",
         *total_lines(found, width),
@@ -90,11 +90,13 @@ def effective_lines(
     return wrap(f"{text} (gradients above 4.55 % of the largest; {count})", width)
 
 
-def _by_module(params: Tree) -> dict[tuple[str, ...], dict[str, Any]]:
-    found: dict[tuple[str, ...], dict[str, Any]] = {}
+def _by_module(params: Tree, listed: Collection[Path]) -> dict[Path, dict[str, Any]]:
+    """Each parameter under the module that is listed for it, by its name from there on."""
+    found: dict[Path, dict[str, Any]] = {}
     for keys, leaf in jax.tree_util.tree_leaves_with_path(params):
-        *path, name = (str(key.key) for key in keys)
-        found.setdefault(tuple(path), {})[name] = leaf
+        path = tuple(str(key.key) for key in keys)
+        module = next(path[:n] for n in range(len(path) - 1, -1, -1) if path[:n] in listed)
+        found.setdefault(module, {})["/".join(path[len(module) :])] = leaf
     return found
 
 

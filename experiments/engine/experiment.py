@@ -43,6 +43,8 @@ class Experiment:
             `streams(name)` is a NumPy generator of the replica's seed.
         make_net: (config, spec) -> a Linen module. (traced)
         sample_input: (config, spec) -> an input for the module's `init`, batch of one.
+        adapt: (config, variables, own) -> the net's variables before the first step, made to fit
+            the replica's own arrays; by default they stay as `init` draws them. (traced)
         make_optimizer: (config, total_steps) -> an optax transformation. (traced)
         epoch_inputs: (config, data, key, epoch) -> a tree whose leading axis is the epoch's
             steps: shuffled indices, window offsets, ... `key` is the same in every epoch;
@@ -59,6 +61,7 @@ class Experiment:
         selection: (config) -> which parameters are evaluated; by default the last. (traced)
         measure: (config, net, params, model_state, data) -> further numbers of the final net,
             reported beside the metrics. (traced)
+        remark: (config, means over seeds of those numbers) -> what they say of a cell, in words.
         pictures: (config, net, params, model_state, data) -> name -> `Picture`, of the final net of
             each cell's first seed, kept beside the results. On the host: `data` holds NumPy arrays,
             the splits as loaded and the replica's own.
@@ -84,7 +87,9 @@ class Experiment:
     evaluate: Callable[..., tuple[dict[str, jax.Array], jax.Array | None]]
     rows: Callable[[Any, Tree], Mapping[str, jax.Array]] = lambda config, batch: {}
     selection: Callable[[Any], Selection] = lambda config: Selection()
+    adapt: Callable[[Any, Tree, Mapping[str, Any]], Tree] = lambda config, variables, own: variables
     measure: Callable[..., dict[str, jax.Array]] | None = None
+    remark: Callable[[Any, Mapping[str, float]], str] | None = None
     pictures: Callable[..., Mapping[str, Picture]] | None = None
     sample: Callable[..., str] | None = None
     vectors: Callable[[Tree], Any] | None = None

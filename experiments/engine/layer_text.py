@@ -28,7 +28,7 @@ def layer_table(
     table = [["layer", "kind", "output", "parameters", *last]]
     for layer in layers:
         if layer.path:
-            shapes = own.get(layer.path, {}).items()
+            shapes = sorted(own.get(layer.path, {}).items(), key=lambda item: -len(item[1].shape))
             spelled = ", ".join(f"{name} {by(leaf.shape)}" for name, leaf in shapes)
             table.append(_columns(layer) + (_window_columns(layer) if windowed else [spelled]))
     sizes = [max(map(len, column)) for column in zip(*table, strict=True)]

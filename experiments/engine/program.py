@@ -51,7 +51,7 @@ class Program:
         traces: function name -> how often it was traced (1 each).
         memory_bytes: peak memory of the training call by XLA's own account, all lanes.
         carried: shapes of the state and of the sums of the training metrics.
-        init: (replica, data) -> state
+        init: (replica, own arrays) -> state
         order: (replica, data, epoch) -> xs, sums of the training metrics before the first step
         train: (state, sums, replica, data, xs, start, stop) -> state, sums; both are donated
         validate: (state, replica, data) -> state, (validation metrics, step of divergence, step
@@ -140,7 +140,7 @@ def build(
         data: shapes of the splits, and of the replicas' own arrays, `[lanes, ...]`.
     """
     lower = Lowering(layout)
-    init = lower("init", trainer.init, replica, one_by_one=True)
+    init = lower("init", trainer.init, replica, data.own, one_by_one=True)
     order = lower("order", functools.partial(_order, trainer), replica, data, SCALAR)
     (xs, sums), state = order.out_info, init.out_info
     inputs, steps = (state, replica, data), (replica, data, xs, SCALAR, SCALAR)

@@ -152,9 +152,28 @@ def measures_text(
         for i, cell in enumerate(study.cells)
     ]
     header = [*factors(study), *names]
-    return ["Further measures of the final nets, means over seeds:", *table(
-        header, rows, width, len(factors(study))
-    )]  # fmt: skip
+    text = ["Further measures of the final nets, means over seeds:"]
+    text += table(header, rows, width, len(factors(study)))
+    configs = {job.cell: job.config for job in jobs}
+    return text + _remarks(study, configs, dict(zip(names, columns, strict=True)), width)
+
+
+def _remarks(
+    study: Study,
+    configs: Mapping[int, Any],
+    means: Mapping[str, Sequence[float | None]],
+    width: int,
+) -> list[str]:
+    """What the experiment says to the measures of each cell; nothing of one without them."""
+    remark = study.experiment.remark
+    text: list[str] = []
+    for i, config in sorted(configs.items()):
+        known = {name: column[i] for name, column in means.items()}
+        measured = {name: value for name, value in known.items() if value is not None}
+        if remark is not None and len(measured) == len(known):
+            said = f"{label(study, i)}: {remark(config, measured)}"
+            text += textwrap.wrap(said, width, initial_indent="  ", subsequent_indent="    ")
+    return text
 
 
 def _short(value: float | None) -> str:

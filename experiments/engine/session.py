@@ -211,7 +211,7 @@ def measure_rate(study: Study, entry: Prepared, jobs: Sequence[Job]) -> float:
     lanes = (group.replica, group.data)
     xs, sums = program.order(*lanes, np.int32(0))
     steps = min(program.steps_per_epoch, entry.plan.steps_per_call)
-    holder = [(program.init(group.replica), sums)]
+    holder = [(program.init(group.replica, group.data.own), sums)]
 
     def call() -> Any:
         bounds = np.int32(0), np.int32(steps)

@@ -101,11 +101,13 @@ class Trainer:
         net = self.experiment.make_net(config, self.spec)
         return Model(config, net, self.experiment.make_optimizer(config, self.total_steps))
 
-    def init(self, replica: Replica) -> State:
-        """The state before the first step."""
+    def init(self, replica: Replica, own: Any = None) -> State:
+        """The state before the first step; without the replica's own arrays, its shapes."""
         config, net, optimizer = self.model(replica)
         sample = self.experiment.sample_input(config, self.spec)
         variables = net.init(key_of(replica.seed, "init", self.fix), sample, train=False)
+        if own is not None:
+            variables = dict(self.experiment.adapt(config, variables, own))
         params = variables.pop("params")
         selection = self.experiment.selection(config)
         average = start_average(selection, params)

@@ -206,7 +206,7 @@ def _begin(
             return position, *place(plan.layout, loaded)
     if any(job.key in work.leftover for job in group.jobs):
         work.log.rewind({job.key for job in group.jobs}, -1)
-    state = program.init(group.replica)
+    state = program.init(group.replica, group.data.own)
     if program.diagnose:
         xs, _ = program.order(group.replica, group.data, np.int32(0))
         found = program.diagnose(state, group.replica, group.data, xs)

@@ -59,11 +59,15 @@ def _median(values: Sequence[float | None]) -> float | None:
 
 
 def in_order(names: Sequence[str]) -> list[str]:
-    """Layer names in the order of their numbers; names without a number (the output) last."""
+    """Names by their numbers, weights before the activation after them; the stem comes first, the
+    output last."""
 
-    def key(name: str) -> tuple[bool, list[Any]]:
-        parts = re.split(r"(\d+)", name)
-        return len(parts) == 1, [int(p) if p.isdigit() else p for p in parts]
+    def key(name: str) -> tuple[Any, ...]:
+        *modules, last = name.split("/")
+        above = [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", "/".join(modules))]
+        numbers = [int(number) for number in re.findall(r"\d+", last)]
+        ends = name.startswith("output") - name.startswith("stem")
+        return ends, above, numbers, "activation" in last, last
 
     return sorted(names, key=key)
 
@@ -97,15 +101,17 @@ def _gradient_verdict(gradient: Mapping[str, float | None]) -> list[str]:
 
 def _table(layers: Mapping[str, Mapping[str, Any]]) -> list[str]:
     heads = ("gradient", "mean", "sd", "saturated", "dead")
-    lines = [f"  {'layer':<16}" + "".join(f"{head:>11}" for head in heads)]
-    activation = in_order(list(layers["activation"]))
-    for index, name in enumerate(in_order(list(layers["gradient"]))):
-        numbers = [_short(layers["gradient"][name])]
-        if index < len(activation):
-            part = layers["activation"][activation[index]]
+    gradient, activation = layers["gradient"], layers["activation"]
+    names = in_order([*gradient, *activation])
+    wide = max(16, *(len(name) + 1 for name in names))
+    lines = [f"  {'layer':<{wide}}" + "".join(f"{head:>11}" for head in heads)]
+    for name in names:
+        numbers = [_short(gradient[name]) if name in gradient else ""]
+        if name in activation:
+            part = activation[name]
             numbers += [_short(part["mean"]), _short(part["sd"])]
             numbers += [_percent(part["saturated"]), _percent(part["dead"])]
-        lines.append(f"  {name:<16}" + "".join(f"{number:>11}" for number in numbers))
+        lines.append(f"  {name:<{wide}}" + "".join(f"{number:>11}" for number in numbers).rstrip())
     return lines
 
 

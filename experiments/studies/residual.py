@@ -7,7 +7,7 @@ RESIDUAL = {
         "resnet",
         "What does depth do to a net without and with shortcuts, each at its own best rate?",
         vary={"depth": "8,20,56", "shortcut": "none,A"},
-        tune={"learning_rate": "3e-4,1e-3,3e-3,1e-2,3e-2"},
+        tune={"learning_rate": "3e-3,1e-2,3e-2,1e-1,3e-1"},
         config={"dataset": "mnist1d", "width": "8", "epochs": "10"},
         seeds=5,
     ),

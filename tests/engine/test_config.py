@@ -35,7 +35,9 @@ SPELLINGS = {
     "order": ["shuffled", "file"],
     "binary": ["()", "3,5", "7,0,1"],
     "permute": ["true", "false"],
-    "optimizer": ["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "muon"],
+    "optimizer": [
+        "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "rmsprop_momentum", "muon",
+    ],
     "learning_rate": ["0.001", "3e-05", "1e+30", "0.1234567890123"],
     "momentum": ["0.9", "0"],
     "second_moment": ["0.999"],

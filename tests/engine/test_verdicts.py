@@ -10,7 +10,7 @@ from experiments.engine.diagnostics import diagnose
 from experiments.engine.experiment import Data
 from experiments.engine.keys import Streams
 from experiments.engine.step import Replica, Trainer
-from experiments.engine.verdicts import in_order, medians, verdicts
+from experiments.engine.verdicts import diagnosis_text, in_order, medians, verdicts
 from nets.activations import as_activation
 
 
@@ -52,6 +52,22 @@ def test_verdicts_on_numbers(found, expected):
 def test_layers_come_in_the_order_of_their_numbers():
     names = ["output", "layer_10", "layer_2", "layer_1"]
     assert in_order(names) == ["layer_1", "layer_2", "layer_10", "output"]
+    names = ["block_1_2/conv_1", "block_1_10/conv_1", "block_1_2/activation_1", "output", "stem"]
+    assert in_order(names) == [names[4], names[0], names[2], names[1], names[3]]
+
+
+def test_a_row_holds_what_is_known_of_its_name():
+    numbers = {"mean": 0.5, "sd": 0.1, "saturated": 0.25, "dead": 0.0}
+    diagnosis = {"gradient": {"stem": 0.25, "output": None}, "activation": {"gates/open": numbers}}
+    line = {"diagnosis": diagnosis, "phase": "report", "cell": 0, "epoch": 0}
+    text = diagnosis_text([line], lambda cell: "it")
+    assert [row.split() for row in text[2:6]] == [
+        ["layer", "gradient", "mean", "sd", "saturated", "dead"],
+        ["stem", "0.25"],
+        ["gates/open", "0.5", "0.1", "25", "%", "0", "%"],
+        ["output", "not", "finite"],
+    ]
+    assert len({len(row) for row in (text[2], text[4])}) == 1
 
 
 def test_medians_pass_over_what_is_not_finite():

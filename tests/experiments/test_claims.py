@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import EXPERIMENTS, classification, mlp
+from experiments import EXPERIMENTS, classification, memory, mlp
 from experiments.claims import CLAIMS
 from experiments.data.dataset import Spec
 from experiments.engine.claiming import study_of
@@ -22,11 +22,22 @@ from experiments.engine.study import Study
 from experiments.optimizers import schedule_factor
 from experiments.studies import STUDIES
 
+SAID = ("read", "transcribed", "memory", "derived")
 SPECS = {
     "mnist1d": Spec((40,), 10, train_rows=4000),
     "mnist": Spec((28, 28), 10, train_rows=60_000),
     "cifar10": Spec((32, 32, 3), 10, train_rows=50_000),
+    "tiny_shakespeare": Spec((), 0, vocabulary=65, train_rows=1_003_854),
+    "ptb": Spec((), 0, vocabulary=10_000, train_rows=929_589),
+    "text8": Spec((), 0, vocabulary=71_290, train_rows=17_005_207),
 }
+
+
+def spec_of(config: Any) -> Spec:
+    """What the data of a config looks like, without loading what is published."""
+    if isinstance(config, memory.Config):
+        return memory.load(config, None).spec
+    return SPECS[config.data.dataset]
 
 
 def study(name: str) -> Study:
@@ -39,7 +50,7 @@ def parameters(name: str) -> dict[str, int]:
     found, asked = {}, study(name)
     for index, cell in enumerate(asked.cells):
         job = next(job for job in possible_jobs(asked) if job.cell == index)
-        spec = SPECS[job.config.data.dataset]
+        spec = spec_of(job.config)
         net = asked.experiment.make_net(job.config, spec)
         sample = asked.experiment.sample_input(job.config, spec)
         shapes = jax.eval_shape(
@@ -56,14 +67,14 @@ def test_every_claim_is_a_study_whose_cells_can_train(name):
     assert name not in EXPERIMENTS and name not in STUDIES
     assert [arm.name for arm in asked.arms] == list(claim.rows) and asked.seeds == claim.seeds >= 3
     for job in possible_jobs(asked):
-        asked.experiment.check(job.config, SPECS[job.config.data.dataset])
-        assert job.config.data.validation > 0 or not asked.cells[job.cell].tune
+        asked.experiment.check(job.config, spec_of(job.config))
+        assert not asked.cells[job.cell].tune or job.config.data.validation > 0
     for rule in claim.rules:
         assert set(rule.rows) <= set(claim.rows) and rule.low < rule.high
         assert len(rule.rows) == 1 + (rule.statistic in ("difference", "ratio"))
         if rule.published:
             assert rule.low <= rule.published.value <= rule.high
-            assert any(word in rule.published.source for word in ("read", "transcribed", "memory"))
+            assert any(word in rule.published.source for word in SAID)
     assert {row for rule in claim.rules for row in rule.rows} == set(claim.rows)
 
 
@@ -213,4 +224,47 @@ def test_the_gelu_papers_convolutions_are_trained_as_it_says():
         np.testing.assert_allclose(factors, [1, 1, 1, 0.5, 0], atol=1e-4)
 
 
+def test_airbench94_is_trained_as_its_author_does():
+    """The summed loss, the rates and the decay of its code, as rates of a mean loss."""
+    (config,) = configs("airbench94").values()
+    assert parameters("airbench94") == {"airbench94": 1_971_352}
+    assert steps(config) == 10 * 48 and CLAIMS["airbench94"].needs_gpu
+    optimizer = config.optimizer
+    kilostep = 1024 * (1 + 1 / (1 - 0.85))
+    assert optimizer.learning_rate == pytest.approx(11.5 / kilostep * 1024)
+    decay = 0.0153 * 1024 / kilostep  # of a parameter, in a step at the full rate
+    assert optimizer.learning_rate * optimizer.weight_decay == pytest.approx(decay, rel=1e-5)
+    assert config.scores.output_scale == pytest.approx(1 / 9)
+    shown = jnp.array([0, 55, 110, 295, 480])
+    factors = jax.vmap(lambda step: schedule_factor(optimizer, step, 480))(shown)
+    np.testing.assert_allclose(factors, [0.2, 0.6, 1, 0.535, 0.07], rtol=1e-5)
+
+
 SHOWN = (0, 1, 50_000, 75_000, 100_000)
+
+
+def test_the_recipes_of_recurrent_nets():
+    assert parameters("mnist1d-gru") == {"gru": 5_110, "shuffled": 5_110}
+    lstm = 4 * 128 * (2 + 128 + 1) + 128 + 1
+    assert parameters("adding") == {"lstm": lstm, "lstm, bias 0": lstm, "rnn": 128 * 131 + 129}
+    two_layers = 2 * 4 * 200 * (200 + 200 + 1)
+    assert parameters("ptb-small") == {"small": 10_000 * 200 + two_layers + 10_000 * 201}
+    config = possible_jobs(study("ptb-small"))[0].config
+    steps = 929_588 // 20 // 20
+    found = [
+        float(schedule_factor(config.optimizer, jnp.asarray(epoch * steps), 13 * steps))
+        for epoch in range(13)
+    ]
+    assert found == [0.5 ** max(epoch - 3, 0) for epoch in range(13)]
+    config = possible_jobs(study("shakespeare-lstm"))[0].config
+    steps = 1_003_853 // 50 // 50
+    for epoch in (9, 10, 11, 49):
+        factor = schedule_factor(config.optimizer, jnp.asarray(epoch * steps), 50 * steps)
+        assert float(factor) == pytest.approx(0.97 ** max(epoch - 9, 0), rel=1e-5)
+
+
+def test_what_claims_of_recurrent_nets_read():
+    last = {"validation_loss": 1.5, "test_loss": 1.7, "test_perplexity": 115.0}
+    assert CLAIMS["shakespeare-lstm"].quantity.read([{}, last]) == pytest.approx(1.6)
+    assert CLAIMS["ptb-small"].quantity.read([last]) == 115
+    assert CLAIMS["adding"].quantity.read([last]) == CLAIMS["copy"].quantity.read([last]) == 1.7

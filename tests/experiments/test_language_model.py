@@ -75,6 +75,18 @@ def test_windows_follow_each_other_in_each_stream():
     assert xs["first"][0].all() and not xs["first"][1:].any()
 
 
+def test_streams_begin_again_at_random():
+    config, data, xs = inputs(reset=0.25)
+    _, _, plain = inputs()
+    np.testing.assert_array_equal(xs["starts"], plain["starts"])
+    again = np.asarray(xs["first"])
+    assert again[0].all() and 0.1 < again[1:].mean() < 0.4
+    other = EXPERIMENT.epoch_inputs(config, data, jax.random.key(0), jnp.int32(1))["first"]
+    assert (np.asarray(other) != again).any()
+    with pytest.raises(UsageError, match=r"--reset 0.1: a probability, of states that --carry"):
+        EXPERIMENT.check(replace(config, {"reset": 0.1, "carry": False}), TEXT.spec)
+
+
 def test_each_epoch_and_seed_cuts_the_text_elsewhere():
     begins = {
         int(inputs(seed, epoch)[2]["starts"][0, 0]) for seed in range(2) for epoch in range(4)

@@ -15,7 +15,6 @@ from experiments.data.memory import adding, copying
 from experiments.engine.cli import main
 from experiments.engine.config import leaves, parse, replace
 from experiments.engine.errors import UsageError
-from nets.over_time import reach
 from tests.experiments.conftest import Pieces, first_state, make_pieces, step_of
 
 ROWS = {"train": 400, "test": 200}
@@ -184,22 +183,45 @@ def test_the_gradient_over_time_is_that_of_the_rest_of_the_sequence():
     np.testing.assert_allclose(norms, expected[::-1], rtol=1e-3)
 
 
-def test_reach_of_a_gradient_that_halves_with_each_step():
-    found = reach(jnp.asarray(0.5 ** np.arange(20)[::-1], jnp.float32))
-    assert float(found["per_step"]) == pytest.approx(0.5, rel=1e-5)
-    assert float(found["steps"]) == 7  # 0.5^6 is above a hundredth
-    assert float(reach(jnp.ones(20))["steps"]) == 20
-    assert float(reach(jnp.zeros(20))["per_step"]) == 1
+def test_gates_over_time_are_those_of_each_layer():
+    made = pieces(cell="lstm", width=(4, 3), test_rows=3)
+    params = first_state(made).params
+    config, net, _ = made.trainer.model(made.replica)
+    found = memory_reach.gates(config, net, params, {}, made.data)
+    names = {f"layer_{i}_{gate}" for i in (1, 2) for gate in ("input", "forget", "output")}
+    assert set(found) == names
+    assert all(opening.shape == (6,) for opening in found.values())
+    assert float(found["layer_1_forget"][0]) > 0.6 > float(found["layer_1_input"][0])  # forget bias
+    drawn = memory_reach.pictures(config, net, params, {}, made.data)
+    assert set(drawn) == {"gradient_over_time", *(f"{name}_over_time" for name in names)}
+    np.testing.assert_allclose(drawn["layer_2_output_over_time"].values, found["layer_2_output"])
+
+
+@pytest.mark.parametrize(
+    ("factor", "steps", "said"),
+    [
+        (0.9, 44, "forgets: more than 44 of 100 steps back, under 1 % of the gradient is left"),
+        (0.99, 100, "remembers: all 100 steps back, at least 1 % of the gradient is left"),
+        (1.1, 30, "explodes: each step back multiplies the last answer's gradient by 1.1"),
+    ],
+)
+def test_remarks_on_the_gradient(factor, steps, said):
+    measured = {"gradient_per_step": factor, "gradient_steps": float(steps)}
+    assert memory_reach.remark(memory.Config(), measured) == said
 
 
 def test_it_learns_through_run(tmp_path, capsys):
     arguments = [
         "run", "memory", "--length", "4", "--cell", "gru", "--width", "16", "--train-rows", "2000",
-        "--test-rows", "200", "--epochs", "8", "--learning-rate", "0.02",
+        "--test-rows", "200", "--epochs", "8", "--learning-rate", "0.02", "--diagnose",
         "--out", str(tmp_path / "run"),
     ]  # fmt: skip
     assert main(EXPERIMENTS, arguments, prog="launch.py") == 0
-    assert "1 replica in 1 program, one trace" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "1 replica in 1 program, one trace" in said.err
+    assert "remembers: all 4 steps back, at least 1 % of the gradient is left" in said.out
+    rows = [line.split() for line in said.out.splitlines() if "stack/layer_1/update" in line]
+    assert len(rows) == 2 and all(0 < float(row[1]) < 1 for row in rows)  # before and after
     with (tmp_path / "run" / "results.csv").open(newline="") as stream:
         (row,) = csv.DictReader(stream)
     assert float(row["test_loss"]) < 0.02

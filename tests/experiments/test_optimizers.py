@@ -37,7 +37,7 @@ LANES = [
 ]  # fmt: skip
 """Two values of every rate; in the first lane most do nothing."""
 
-TOLERANCES = {"muon": 0.02, "rmsprop": 0.005}
+TOLERANCES = {"muon": 0.02, "rmsprop": 0.005, "rmsprop_momentum": 0.005}
 """PyTorch orthogonalises in bfloat16, and adds 1e-8 to the root where optax has it inside."""
 
 
@@ -115,6 +115,7 @@ def pytorch_steps(torch: Any, config: Optimizer, weights: dict[str, Any]) -> dic
         "adam": lambda: optim.Adam(groups, betas=betas),
         "adamw": lambda: optim.AdamW(groups, betas=betas),
         "rmsprop": lambda: optim.RMSprop(groups, alpha=betas[1]),
+        "rmsprop_momentum": lambda: optim.RMSprop(groups, alpha=betas[1], momentum=betas[0]),
         "muon": lambda: optim.Muon(groups, momentum=betas[0], adjust_lr_fn="match_rms_adamw"),
     }[config.optimizer]()
     for gradient in GRADIENTS:
@@ -128,6 +129,24 @@ def pytorch_steps(torch: Any, config: Optimizer, weights: dict[str, Any]) -> dic
         torch.nn.utils.clip_grad_norm_(every.values(), config.clip)
         optimizer.step()
     return {name: weight.detach().numpy() for name, weight in weights.items()}
+
+
+def test_the_rate_of_biases_may_be_that_of_some_alone_and_decay_is_shared_out_likewise():
+    """With a rate of 1/2 and a factor of 4, all but the chosen bias move by 1/2 (g + 0.2 w)."""
+    config = Optimizer(
+        optimizer="sgd", learning_rate=0.5, schedule="constant", weight_decay=0.2, bias_rate=4.0,
+        decay_on="all",
+    )  # fmt: skip
+    chosen = "norm/bias"
+    optimizer = make_optimizer(
+        config, 10, faster=lambda path, leaf: jax.tree_util.keystr(path) == "['norm']['bias']"
+    )
+    params, gradient = single(START), single(GRADIENTS[0])
+    updates, _ = jax.jit(optimizer.update)(gradient, optimizer.init(params), params)
+    for name, update in named(updates).items():
+        factor = 4 if name == chosen else 1
+        want = -0.5 * (factor * named(gradient)[name] + 0.2 * named(params)[name])
+        np.testing.assert_allclose(update, want, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
 def test_options_that_are_off_are_not_there():

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from experiments.transformations import lookahead, muon
+from experiments.transformations import lookahead, muon, stop_after
 from tests.experiments.updating import (
     GRADIENTS,
     ORTHOGONALISED,
@@ -112,3 +112,14 @@ def test_lookahead_needs_the_parameters():
     params = single(draw(0))
     with pytest.raises(ValueError, match="lookahead needs the parameters"):
         transformation.update(params, transformation.init(params))
+
+
+def test_chosen_parameters_stop_after_their_steps_and_no_others():
+    transformation = stop_after(2, lambda path, leaf: "bias" in jax.tree_util.keystr(path))
+    state: Any = transformation.init(single(START))
+    for step in range(4):
+        updates, state = jax.jit(transformation.update)(single(GRADIENTS[step]), state)
+        for name, update in named(updates).items():
+            stopped = name.endswith("bias") and step >= 2
+            want = 0 * update if stopped else named(single(GRADIENTS[step]))[name]
+            np.testing.assert_array_equal(update, want, err_msg=name)

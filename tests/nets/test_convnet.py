@@ -59,7 +59,25 @@ def test_published_numbers_of_parameters_and_layers(name):
 
 def test_every_net_takes_its_images():
     assert parameters("alexnet_cifar", 10, (32, 32, 3)) > 0
-    assert set(NETS) == {*PUBLISHED, "alexnet_cifar"}
+    assert set(NETS) == {*PUBLISHED, "alexnet_cifar", "airbench94"}
+
+
+def test_airbench94_has_the_parameters_of_its_publication():
+    """6 convolutions without biases, biases of norms and of 24 frozen filters, a linear layer.
+
+    Its parameters without a gradient are the filters, and the scales of batch norm that stay 1,
+    which are not there here.
+    """
+    net = ConvNet(parse_blocks("airbench94"), 10, norm="batch", norm_scale=False, output_bias=False)
+    shapes = jax.eval_shape(functools.partial(initial, net), jnp.zeros((1, 32, 32, 3)))
+    trained, frozen = (
+        sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes[name]))
+        for name in ("params", "frozen")
+    )
+    widths = [(24, 64), (64, 64), (64, 256), (256, 256), (256, 256), (256, 256)]
+    norms = sum(outputs for _, outputs in widths)
+    assert trained == sum(9 * i * o for i, o in widths) + norms + 24 + 256 * 10 == 1_971_352
+    assert frozen == 2 * 2 * 3 * 24 and trained + frozen + norms == 1_972_792
 
 
 WORDS = {
@@ -68,6 +86,9 @@ WORDS = {
     "16k5v": Block("conv", 16, 5, 1, "valid"),
     "16k3s2d3g4u": Block("conv", 16, 3, 2, "same", 3, 4, False),
     "64k3b": Block("conv", 64, 3, batch_norm=True),
+    "64k3m2": Block("conv", 64, 3, pool=2),
+    "64k3ubm3": Block("conv", 64, 3, shared=False, batch_norm=True, pool=3),
+    "w2": Block("whitening", 0, 2),
     "max3s2p1": Block("max", 0, 3, 2, 1),
     "avg2": Block("average", 0, 2, 2, "valid"),
     "global": Block("global"),
@@ -81,13 +102,15 @@ def test_words_of_a_spec(word):
     assert parse_block(word) == WORDS[word]
 
 
-@pytest.mark.parametrize("word", ["64", "k3", "64k", "max", "64k3p2v", "d", "64k3x", "mean2"])
+@pytest.mark.parametrize(
+    "word", ["64", "k3", "64k", "max", "64k3p2v", "d", "64k3x", "64k3m0", "w", "mean2"]
+)
 def test_words_that_are_no_layer(word):
     with pytest.raises(ValueError, match="is no layer: write a convolution as 64k3"):
         parse_blocks(f"8k3 {word}")
 
 
-@pytest.mark.parametrize("word", ["0k3", "d0"])
+@pytest.mark.parametrize("word", ["0k3", "d0", "w0"])
 def test_layers_without_features_are_refused(word):
     with pytest.raises(ValueError, match=f"'{word}': a layer has at least one feature"):
         parse_blocks(word)
@@ -129,10 +152,57 @@ def test_normalisation_before_every_activation(norm):
     _, state = net.apply(variables, INPUTS, train=True, mutable=True, capture_intermediates=True)
     maps: Any = state["intermediates"]["activation_1"]["__call__"][0]
     axes = (0, 1, 2) if norm == "batch" else (1, 2, 3)
-    if norm == "group":  # six channels, six groups
-        axes = (1, 2)
+    if norm == "group":  # six channels, three groups
+        maps, axes = np.reshape(maps, (*maps.shape[:-1], 3, 2)), (1, 2, 4)
     np.testing.assert_allclose(np.mean(maps, axes), 0, atol=1e-4)
     np.testing.assert_allclose(np.var(maps, axes), 1, atol=1e-2)
+
+
+def test_whitening_is_the_first_layer():
+    with pytest.raises(ValueError, match="'w2' whitens the input: it can only be the first layer"):
+        parse_blocks("8k3 w2")
+
+
+@pytest.mark.parametrize(
+    ("options", "same"),
+    [({}, True), ({"activation": ACTIVATIONS["gelu"]}, False), ({"norm": "layer"}, False)],
+)
+def test_pooling_inside_a_layer_comes_before_norm_and_activation(options, same):
+    """A rising activation alone may as well come before; one that falls and a norm may not."""
+    inside, after = (ConvNet(parse_blocks(s), 3, **options) for s in ("8k3m2 d5", "8k3 max2 d5"))
+    random, shapes = np.random.default_rng(1), jax.eval_shape(functools.partial(initial, inside))
+    variables = jax.tree.map(lambda leaf: jnp.asarray(random.normal(0, 0.2, leaf.shape)), shapes)
+    found = [scores(net, variables) for net in (inside, after)]
+    assert np.allclose(*found, rtol=1e-5, atol=1e-5) == same
+
+
+def test_the_output_may_lack_a_bias_and_be_scaled():
+    plain = ConvNet(parse_blocks("4k3"), 3)
+    small = ConvNet(parse_blocks("4k3"), 3, output_bias=False, output_scale=1 / 9)
+    variables = initial(plain)
+    output = dict(variables["params"]["output"])
+    assert not output.pop("bias").any()
+    without = {"params": {**variables["params"], "output": output}}
+    assert jax.tree.structure(without) == jax.tree.structure(
+        jax.eval_shape(functools.partial(initial, small))
+    )
+    expected = scores(plain, variables) / 9
+    np.testing.assert_allclose(scores(small, without), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_norm_of_a_net_has_its_scale_epsilon_and_momentum():
+    options = {"norm_scale": False, "norm_momentum": 0.6, "norm_epsilon": 0.5}
+    net = ConvNet(parse_blocks("4k3"), 3, norm="batch", **options)
+    variables = initial(net)
+    assert set(variables["params"]["norm_1"]) == {"bias"}
+    _, state = net.apply(variables, INPUTS, train=True, mutable=True, capture_intermediates=True)
+    seen: Any = state["intermediates"]
+    maps = np.asarray(seen["conv_1"]["__call__"][0], np.float64)
+    mean, variance = maps.mean((0, 1, 2)), maps.var((0, 1, 2))
+    normed = (maps - mean) / np.sqrt(variance + 0.5)
+    np.testing.assert_allclose(seen["norm_1"]["__call__"][0], normed, rtol=1e-4, atol=1e-5)
+    kept: Any = state["batch_stats"]["norm_1"]
+    np.testing.assert_allclose(kept["var"], 0.6 + 0.4 * variance, rtol=1e-4)
 
 
 def test_batch_norm_of_a_layer_is_beside_its_bias_and_in_place_of_the_norm_of_the_net():

@@ -42,7 +42,7 @@ def drawn():
 
 
 def test_the_table_is_complete():
-    assert {*EXPECTED, "zeros", "orthogonal", "unit_norm", "identity"} == set(INITIALIZERS)
+    assert {*EXPECTED, "zeros", "orthogonal", "unit_norm", "identity", "dirac"} == set(INITIALIZERS)
 
 
 def test_fans():
@@ -107,6 +107,24 @@ def test_identity_of_a_convolution_copies_its_input():
     numbers = ("NHWC", "HWIO", "NHWC")
     outputs = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=numbers)
     np.testing.assert_array_equal(outputs, x)
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 4, 9), (3, 2, 9, 4), (2, 5, 5)])
+def test_dirac_copies_the_inputs_and_draws_what_is_left(shape):
+    key, (*window, inputs, outputs) = jax.random.key(4), shape
+    kernel = jax.jit(lambda key: INITIALIZERS["dirac"](key, shape))(key)
+    copied = np.zeros((*window, inputs, min(inputs, outputs)))
+    for channel in range(min(inputs, outputs)):
+        copied[(*(size // 2 for size in window), channel, channel)] = 1
+    np.testing.assert_array_equal(kernel[..., :inputs], copied)
+    rest, bound = kernel[..., inputs:], 1 / np.sqrt(fans(shape)[0])
+    assert (np.abs(rest) <= bound).all() and (rest != 0).all()
+    assert rest.size == 0 or np.std(rest) == pytest.approx(bound / np.sqrt(3), rel=0.2)
+
+
+def test_dirac_draws_dense_layers():
+    want = draw(INITIALIZERS["fan_in_uniform"], (7, 5))
+    np.testing.assert_array_equal(draw(INITIALIZERS["dirac"], (7, 5)), want)
 
 
 def test_scale_may_be_traced():

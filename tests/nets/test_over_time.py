@@ -1,0 +1,113 @@
+"""Gradients by carries, and gates, against loops over the steps of a layer."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nets.cells import GRU, LSTM, RNN
+from nets.over_time import carry_gradients, opening_numbers, reach
+from nets.recurrent import Recurrent
+
+X = jnp.asarray(np.random.default_rng(0).normal(size=(3, 6, 4)), jnp.float32)
+CELLS = {
+    "rnn": RNN(),
+    "lstm": LSTM(),
+    "peepholes": LSTM(peepholes=True),
+    "coupled": LSTM(coupled=True),
+    "no_forget": LSTM(without="forget"),
+    "gru": GRU(),
+}
+
+
+def made(name) -> tuple[Recurrent, Any]:
+    """A layer of five units, with random numbers in the place of each variable."""
+    net, random = Recurrent(CELLS[name], 5), np.random.default_rng(1)
+    shapes = jax.eval_shape(lambda key: net.init(key, X, train=False), jax.random.key(0))
+    return net, jax.tree.map(lambda leaf: jnp.asarray(random.normal(size=leaf.shape), "f"), shapes)
+
+
+@pytest.mark.parametrize("name", ["rnn", "lstm"])
+def test_gradients_by_carries_are_those_of_the_rest_of_the_sequence(name):
+    net, variables = made(name)
+    zeros = net.cell.carry(3, 5, jnp.float32)
+
+    def last_states(nudges):
+        return jnp.sum(net.apply(variables | {"nudges": nudges}, X, train=False)[0][:, -1], axis=-1)
+
+    found = carry_gradients(last_states, (), zeros, 6)
+    for t in (0, 3, 4):
+
+        def rest(carry, t=t):
+            states, _ = net.apply(variables, X[:, t + 1 :], carry=carry, train=False)
+            return jnp.sum(states[:, -1])
+
+        by_carry = jax.grad(rest)(net.apply(variables, X[:, : t + 1], train=False)[1])
+        squares = sum(np.square(np.asarray(each)).sum(axis=-1) for each in by_carry)
+        np.testing.assert_allclose(found[t], np.sqrt(squares).mean(), rtol=1e-4)
+
+
+def carries_before(net, variables, reverse) -> list[Any]:
+    """The carry before each step, of runs over ever more of the sequence."""
+    x = X[:, ::-1] if reverse else X
+    first = net.cell.carry(3, 5, jnp.float32)
+    return [first] + [
+        net.apply(variables, x[:, :t], carry=first, train=False)[1] for t in range(1, X.shape[1])
+    ]
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "back"])
+@pytest.mark.parametrize("name", CELLS)
+def test_gates_are_those_of_the_equations(name, reverse):
+    net, variables = made(name)
+    layer = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"])
+    before = carries_before(net, variables, reverse)
+    after = [*before[1:], None]
+    turned = net.clone(reverse=reverse)
+    found: Any = turned.apply(variables, X, train=False, mutable=["gates"])[1]
+    opened = found.get("gates", {})
+    assert set(opened) == set(net.cell.parts[:-1])
+    for t in range(5):
+        place = 5 - t if reverse else t
+        h = np.asarray(before[t][0], np.float64)
+        read = np.asarray(X[:, place]) @ layer["inputs"]["kernel"] + layer["bias"]
+        parts = np.split(read + h @ layer["state"]["kernel"], len(net.cell.parts), axis=-1)
+        for gate, inside in zip(net.cell.parts[:-1], parts, strict=False):
+            if f"peephole_{gate}" in layer:
+                c = (after if gate == "output" else before)[t][1]
+                inside = inside + layer[f"peephole_{gate}"] * np.asarray(c)
+            np.testing.assert_allclose(opened[gate][place], 1 / (1 + np.exp(-inside)), rtol=2e-4)
+
+
+def test_numbers_of_gates_pass_over_what_is_masked():
+    opening = np.random.default_rng(2).uniform(size=(6, 3, 5)).astype("f")
+    opening[:, :, 4] = 0.05
+    mask = np.arange(6)[:, None] < [6, 4, 1]
+    found = opening_numbers(jnp.asarray(opening), jnp.asarray(mask))
+    seen = opening[mask].astype(np.float64)
+    assert float(found["mean"]) == pytest.approx(seen.mean(), rel=1e-5)
+    assert float(found["sd"]) == pytest.approx(seen.std(), rel=1e-5)
+    assert float(found["saturated"]) == pytest.approx(((seen < 0.1) | (seen > 0.9)).mean())
+    assert float(found["dead"]) == pytest.approx((seen < 0.1).all(axis=0).mean())
+    assert float(found["dead"]) > 0
+
+
+def test_diagnostics_of_a_layer_are_the_numbers_of_its_gates():
+    net, variables = made("gru")
+    found: Any = net.apply(variables, X, train=False, mutable=["gates", "diagnostics"])[1]
+    assert set(found["diagnostics"]) == {"reset", "update"}
+    for gate, opening in found["gates"].items():
+        expected = opening_numbers(opening)
+        assert found["diagnostics"][gate].keys() == expected.keys()
+        for name, value in expected.items():
+            assert float(found["diagnostics"][gate][name]) == pytest.approx(float(value))
+
+
+def test_reach_of_a_gradient_that_halves_with_each_step():
+    found = reach(jnp.asarray(0.5 ** np.arange(20)[::-1], jnp.float32))
+    assert float(found["per_step"]) == pytest.approx(0.5, rel=1e-5)
+    assert float(found["steps"]) == 7  # 0.5^6 is above a hundredth
+    assert float(reach(jnp.ones(20))["steps"]) == 20
+    assert float(reach(jnp.zeros(20))["per_step"]) == 1
