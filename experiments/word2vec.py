@@ -17,7 +17,7 @@ from experiments.engine.rows import look_up
 from experiments.engine.statistics import Metric
 from experiments.word_options import Config, check
 from experiments.word_pictures import pictures
-from experiments.word_scores import set_scores
+from experiments.word_scores import remark, set_scores
 from nets import embeddings
 
 EVALUATION_SAMPLE, EVALUATION_REACH = 1e-3, 5
@@ -170,9 +170,11 @@ def evaluate(
 def measure(
     config: Any, net: Any, params: Tree, model_state: Tree, data: Data
 ) -> dict[str, jax.Array]:
-    """Scores by the word sets of the publishers' files; none where they are not."""
+    """How many words have vectors, and scores by the word sets of the publishers' files."""
     del net, model_state
-    return set_scores(params["input"], data.splits.get("sets", {}), config.data.top)
+    table = params["input"]
+    scores = set_scores(table, data.splits.get("sets", {}), config.data.top)
+    return {"words": jnp.float32(len(table)), **scores}
 
 
 EXPERIMENT = Experiment(
@@ -192,6 +194,7 @@ EXPERIMENT = Experiment(
     loss_fn=loss_fn,
     evaluate=evaluate,
     measure=measure,
+    remark=remark,
     pictures=pictures,
     vectors=lambda params: params["input"],
 )

@@ -1,6 +1,7 @@
 """What word vectors are worth: similarity to people's judgement, and analogies."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +38,19 @@ def set_scores(inputs: jax.Array, sets: Mapping[str, jax.Array], top: int) -> di
             "analogies_questions": jnp.float32(len(syntax)),
         }
     return found
+
+
+def remark(config: Any, measured: Mapping[str, float]) -> str:
+    """How much of the word sets was seen, or that there are none."""
+    sets = {"wordsim353_pairs": "pairs of WordSim-353", "simlex999_pairs": "pairs of SimLex-999"}
+    sets["analogies_questions"] = f"analogies over the {config.data.top:,} most frequent words"
+    seen = [f"{measured[name]:,.0f} {what}" for name, what in sets.items() if name in measured]
+    if seen:
+        return f"seen {', '.join(seen)}"
+    return (
+        "word similarity and analogies are not measured: the folder of --manual-dir has no "
+        "word_eval, or the text none of its words"
+    )
 
 
 def spearman(one: jax.Array, other: jax.Array) -> jax.Array:

@@ -51,7 +51,10 @@ def sentences(dataset: Dataset) -> list[list[str]]:
 
 def scores(vectors: np.ndarray, dataset: Dataset) -> Mapping[str, float]:
     """What vectors are worth by the word sets, in the order of the vocabulary."""
+    import jax.numpy as jnp
+
     from experiments.word_scores import set_scores
 
-    found = set_scores(vectors, dataset.splits.get("sets", {}), top=10_000)  # type: ignore
+    sets = {name: jnp.asarray(rows) for name, rows in dataset.splits.get("sets", {}).items()}
+    found = set_scores(jnp.asarray(vectors), sets, top=10_000)
     return {name: float(value) for name, value in found.items()}

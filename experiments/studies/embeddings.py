@@ -6,7 +6,7 @@ They are judged by closeness in held-out text, which compares nets of all object
 from experiments.studies.declared import Declared
 
 RATES = {"learning_rate": "0.01,0.03,0.1"}
-SMALL = {"epochs": "30"}
+SMALL = {"epochs": "15"}
 
 EMBEDDINGS = {
     "objective": Declared(

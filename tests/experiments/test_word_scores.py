@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 
-from experiments import word_scores
+from experiments import word2vec, word_scores
 from experiments.word_pictures import project
 
 UNIT = np.random.default_rng(0).normal(size=(30, 5))
@@ -67,6 +67,16 @@ def test_scores_say_how_many_questions_were_seen():
     assert "simlex999" not in found and word_scores.set_scores(jnp.float32(UNIT), {}, 30) == {}
     halves = found["analogies_of_meaning"] + found["analogies_of_syntax"]
     np.testing.assert_allclose(found["analogies"], halves / 2)
+
+
+def test_what_was_seen_is_said():
+    config = word2vec.EXPERIMENT.config
+    found = word_scores.remark(config, {"wordsim353_pairs": 291.0, "analogies_questions": 7926.0})
+    assert (
+        found
+        == "seen 291 pairs of WordSim-353, 7,926 analogies over the 30,000 most frequent words"
+    )
+    assert "not measured" in word_scores.remark(config, {"words": 5.0})
 
 
 def test_the_plane_is_that_of_the_largest_variances():
