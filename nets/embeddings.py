@@ -89,6 +89,18 @@ def context_states(
     return states, own[None] * (count > 0)[:, None]
 
 
+@jax.custom_vjp
+def log_loss(scores: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """log(1 + exp(scores)); its gradient is one sigmoid (of `jax.nn.softplus`, several steps)."""
+    return jnp.maximum(scores, 0) + jnp.log1p(jnp.exp(-jnp.abs(scores)))
+
+
+log_loss.defvjp(
+    lambda scores: (log_loss(scores), scores),
+    lambda scores, by_loss: (by_loss * jax.nn.sigmoid(scores),),
+)
+
+
 def negative_sampling_loss(
     states: Float[Array, "blocks N D"],
     weights: Float[Array, "blocks N T"],
@@ -111,7 +123,7 @@ def negative_sampling_loss(
     shared = jnp.broadcast_to(share, (*share.shape[:2], drawn))
     signs = jnp.where(jnp.arange(outputs.shape[1]) < weights.shape[2], -1.0, 1.0)
     scores = jnp.einsum("bnd,bmd->bnm", states, outputs)
-    losses = jax.nn.softplus(signs[None, None] * scores)
+    losses = log_loss(signs[None, None] * scores)
     return jnp.sum(jnp.concatenate([weights, shared], axis=2) * losses)
 
 
@@ -130,7 +142,7 @@ def hierarchical_loss(
     """
     scores = jnp.einsum("bnd,btld->bntl", states, nodes)
     turned = signs[:, None].astype(scores.dtype)
-    losses = jnp.abs(turned) * jax.nn.softplus(-turned * scores)
+    losses = jnp.abs(turned) * log_loss(-turned * scores)
     return jnp.sum(weights * jnp.sum(losses, axis=3))
 
 
@@ -202,5 +214,4 @@ def uncrowded(
         words: rows of the table.
     """
     total = jnp.zeros(words, uses.dtype).at[rows].add(uses)
-    share = jnp.minimum(1.0, most / jnp.maximum(total, 1))
-    return jnp.take(share, rows, mode="clip")
+    return jnp.minimum(1.0, most / jnp.maximum(jnp.take(total, rows, mode="clip"), 1))
