@@ -125,6 +125,10 @@ def loss_fn(
     states, weights = embeddings.context_states(
         tables["input"], batch["near"], config.model.context
     )
+    if config.model.context != "skip_gram" and config.training.shared_error == "word2vec":
+        count = jnp.maximum(jnp.sum(batch["near"], axis=1), 1).astype(states.dtype)
+        summed = config.model.context == "cbow_sum"
+        states = embeddings.slowed(states, 1 / count if summed else count)
     match config.model.output:
         case "negative":
             loss = embeddings.negative_sampling_loss(

@@ -40,6 +40,8 @@ class Training:
         learning_rate: of the first step; it falls linearly.
         end_factor: share of it that the last step has.
         sample: words more frequent than this are thinned out; 0 keeps all.
+        shared_error: where several words predict at once, each moves as in word2vec's code, by all
+            the error of their mean, or by a share of that of their sum; or by the exact gradient.
         batch_size: words of a step.
         block: words that are read together; they share their drawn words.
         drawn: how many those are.
@@ -51,6 +53,7 @@ class Training:
     learning_rate: float = 0.025
     end_factor: float = 0.004
     sample: Static[float] = 1e-3
+    shared_error: Literal["word2vec", "exact"] = "word2vec"
     batch_size: int = 1024
     block: int = 64
     drawn: int = 32

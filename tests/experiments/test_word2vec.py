@@ -21,7 +21,6 @@ TINY = {
     "dimension": 6, "window": 2, "batch_size": 32, "block": 8, "drawn": 4, "sample": 0.0,
     "epochs": 4, "learning_rate": 0.3, "most_uses": None,
 }  # fmt: skip
-CONTEXTS = ("skip_gram", "cbow_mean", "cbow_sum", "next_word")
 
 
 @pytest.fixture(scope="session")
@@ -89,17 +88,27 @@ def loop(config, params, batch, rate):
                 pull = weight * sign * sigmoid(-sign * (state @ outputs[row]))
                 by_state += pull * outputs[row]
                 moves[1][row] += rate * pull * state
+            if config.training.shared_error == "word2vec":
+                share = 1 / len(group) if config.model.context == "cbow_sum" else 1.0
             for word in group:
                 moves[0][word] += rate * share * by_state
     return {"input": inputs + moves[0], "output": outputs + moves[1]}
 
 
 @pytest.mark.parametrize(
-    ("context", "output"),
-    [*((context, "negative") for context in CONTEXTS), ("skip_gram", "hierarchical")],
+    ("context", "output", "shared"),
+    [
+        ("skip_gram", "negative", "exact"),
+        ("cbow_mean", "negative", "word2vec"),
+        ("cbow_sum", "negative", "word2vec"),
+        ("next_word", "negative", "exact"),
+        ("cbow_sum", "hierarchical", "exact"),
+    ],
 )
-def test_steps_are_those_of_a_loop_over_words(topics_file, context, output):
-    config, trainer, replica, data = pieces(topics_file, context=context, output=output)
+def test_steps_are_those_of_a_loop_over_words(topics_file, context, output, shared):
+    config, trainer, replica, data = pieces(
+        topics_file, context=context, output=output, shared_error=shared
+    )
     state = begin(trainer, replica)
     expected = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), dict(state.params))
     xs = jax.jit(trainer.epoch_inputs)(replica, data, jnp.int32(0))
