@@ -61,7 +61,7 @@ def test_every_command_works(folder, capsys, monkeypatch):
         words = [str(folder) if word in FOLDERS else word for word in words]
         words = ["TEXT" if word.startswith("runs/language_model") else word for word in words]
         words = ["WORDS" if word.startswith("runs/word2vec") else word for word in words]
-        if words[0] == "run" and words[1] in TRAINED_ELSEWHERE:
+        if words[0] in ("run", "study") and words[1] in TRAINED_ELSEWHERE:
             with monkeypatch.context() as patch:
                 patch.setattr(run, "train_study", _ask)
                 with pytest.raises(Asked):

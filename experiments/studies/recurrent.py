@@ -31,7 +31,7 @@ RECURRENT = {
         "memory",
         "Should the forget gate of an LSTM begin open? (the adding task, 80 steps)",
         vary={"forget_bias": "0,1,2,4"},
-        tune={"learning_rate": "1e-2,3e-2,1e-1"},
+        tune={"learning_rate": RATES},
         config=ADDING | {"length": "80"},
         seeds=10,
         diagnose=True,
