@@ -13,10 +13,9 @@ README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
 SMALL = {"--epochs": "2", "--schedule": "constant"}
 DIGITS = {"--dataset": "digits"}
 NETS = {
-    "convnet": DIGITS | {"--layers": "4k3 max2"},
     "mlp": DIGITS | {"--width": "8"},
 }
-TRAINED_ELSEWHERE = ("resnet", "memory", "sequence_classifier")
+TRAINED_ELSEWHERE = ("convnet", "resnet", "memory", "sequence_classifier")
 """Experiments that cost seconds to compile and train through `run` in tests of their own."""
 TEXT = {"--batch-size": "500", "--epochs": "1", "--embedding": "8", "--out": "TEXT"}
 WORDS = {"--epochs": "1", "--dimension": "8", "--out": "WORDS"}
