@@ -23,7 +23,7 @@ VERBS = {
     "describe": "layers, shapes, parameters and FLOPs of a net",
     "run": "train one cell with one seed",
     "study": "train cells x seeds and answer with statistics",
-    "report": "print the answer of a study folder again",
+    "report": "print the answer of study folders again, and write a page of each",
     "resume": "go on with a study folder that was interrupted, or add seeds to it",
     "reproduce": "train a recorded study again and compare it, bit by bit",
     "merge": "join the folders of a study's shards",
@@ -125,13 +125,14 @@ def _list(experiments: "Mapping[str, Entry]", rest: list[str], prog: str, only: 
 
 def _folder_verb(experiments: "Mapping[str, Entry]", verb: str, rest: list[str], prog: str) -> int:
     """A verb that works on study folders, given before its options."""
+    several = verb in ("report", "merge")
     folders = list(itertools.takewhile(lambda word: not word.startswith("-"), rest))
-    arguments, takes = rest[len(folders) :], "DIR DIR ..." if verb == "merge" else "DIR"
+    arguments, takes = rest[len(folders) :], "DIR DIR ..." if several else "DIR"
     usage = f"{prog} {verb} {takes}"
     if not any(word in HELP for word in rest) and (
-        not folders or (len(folders) > 1 and verb != "merge")
+        not folders or (len(folders) > 1 and not several)
     ):
-        raise UsageError(f"{verb} takes {'folders' if verb == 'merge' else 'one folder'}: {usage}")
+        raise UsageError(f"{verb} takes {'folders' if several else 'one folder'}: {usage}")
     from experiments.engine import folder_commands
 
     return folder_commands.VERBS[verb](experiments, folders, arguments, usage)

@@ -126,7 +126,9 @@ def train(
     from experiments.engine.devices import setup
     from experiments.engine.folder import folder_of, planned_devices
     from experiments.engine.options import override_of
+    from experiments.engine.page.told import page_line
     from experiments.engine.preview import preview
+    from experiments.engine.reopen import reopened
     from experiments.engine.run import train_study
 
     training = asked.training
@@ -142,6 +144,7 @@ def train(
     with memory_told():
         outcome = train_study(study, training.out, saving=asked.saving, echo=account, **given)
     parts = [outcome.text, *([conclude(outcome.folder)] if conclude else [])]
+    parts.append(page_line(reopened(outcome.folder, outcome.study)))
     print("\n\n".join([*parts, f"folder: {outcome.folder}"]))
     return 0
 

@@ -241,6 +241,30 @@ class Write:
 
 
 @dataclasses.dataclass(frozen=True)
+class Papers:
+    """What is written for a paper, into figures/ of the study folder.
+
+    Attributes:
+        figures: also write every chart: pdf, svg or png.
+        tables: also write every table: markdown, latex or csv.
+    """
+
+    figures: Annotated[str | None, Shown("FORMAT")] = None
+    tables: Annotated[str | None, Shown("FORMAT")] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Options of `report`.
+
+    Attributes:
+        papers: what is written for a paper, into figures/ of the study folder.
+    """
+
+    papers: Papers = Papers()
+
+
+@dataclasses.dataclass(frozen=True)
 class Writing:
     """What is written, and by which net.
 
