@@ -19,6 +19,9 @@ INK = "currentColor"
 STEP = 26
 """Pixels of a row."""
 
+MEASURED = ("y", "mean", "low", "high", "value")
+"""Fields whose values are printed to five digits."""
+
 Spec = dict[str, Any]
 Style = tuple[int, int]
 
@@ -73,8 +76,13 @@ def _shape(names: Sequence[str], chosen: Sequence[Style]) -> alt.Shape:
 
 
 def _tips(**titles: str) -> list[alt.Tooltip]:
-    """Field -> what the hover calls it."""
-    return [alt.Tooltip(field=f, type="nominal", title=title) for f, title in titles.items()]
+    """Field -> what the hover calls it; measured numbers to five digits."""
+    return [
+        alt.Tooltip(field=field, type="quantitative", title=title, format=".5~g")
+        if field in MEASURED
+        else alt.Tooltip(field=field, type="nominal", title=title)
+        for field, title in titles.items()
+    ]
 
 
 def _y(field: str, title: str, percent: bool = False) -> alt.Y:
