@@ -38,14 +38,18 @@ def report(experiments: Entries, folders: list[str], argv: Sequence[str], usage:
     """The answer of each folder, from what is recorded there, and its page."""
     from experiments.engine.options import Report
     from experiments.engine.page.papers import check, write_papers
-    from experiments.engine.page.told import page_line
+    from experiments.engine.page.told import comparison_line, page_line
+    from experiments.engine.page.vega import is_installed
 
     asked = _read(Report(), argv, usage).papers
     check(asked.figures, asked.tables)
-    for opened in [_reopen(experiments, folder) for folder in folders]:
+    studies = [_reopen(experiments, folder) for folder in folders]
+    for opened in studies:
         print(f"{opened.report(terminal_width(), account)}\n\n{page_line(opened)}")
         for path in write_papers(opened, **vars(asked)):
             print(path)
+    if len(studies) > 1 and is_installed():
+        print(comparison_line(studies))
     return 0
 
 

@@ -58,7 +58,8 @@ def large_page(tmp_path_factory):
 
     rates, noises = [0.01 * (1 + i) for i in range(20)], [0.0, 0.1, 0.2, 0.3, 0.4]
     folder = tmp_path_factory.mktemp("large") / "study"
-    opened = write_folder(folder, vary={"rate": rates, "noise": noises}, seeds=10, epochs=50)
+    grid = {"rate": rates, "noise": noises}
+    opened = write_folder(folder, vary=grid, seeds=10, epochs=50, replicas=1000)
     started = time.perf_counter()
     page_line(opened)
     return folder / "report.html", time.perf_counter() - started

@@ -2,9 +2,11 @@
 
 import base64
 import csv
+import dataclasses
 import html.parser
 import json
 import math
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -233,6 +235,38 @@ def test_report_takes_several_folders(tmp_path, capsys):
     out = capsys.readouterr().out
     for folder in folders:
         assert f"page: {folder}/report.html" in out
+    assert out.endswith(f"side by side: {folders[0]}/comparison.html\n")
+
+
+def test_studies_stand_side_by_side_with_what_differs(tmp_path):
+    first = write_folder(tmp_path / "a", **GRID)
+    second = write_folder(
+        tmp_path / f"b{HOSTILE[:3]}", seeds=3, vary={"rate": [0.03, 0.1]}, question=HOSTILE,
+        config=dataclasses.replace(TOY.config, decay=0.01),
+    )  # fmt: skip
+    third = write_folder(tmp_path / "empty", seeds=2, replicas=0)
+    line = told.comparison_line([first, second, third])
+    page = Page((first.folder / "comparison.html").read_text("utf-8"))
+    assert line == f"side by side: {first.folder}/comparison.html" and not page.open
+    for name in ("decay", "noise", "seeds", "varied: 0, 0.5", "0.01"):
+        assert name in page.texts["#table-differences"]
+    for name in ("power", "batch_size", "epochs"):
+        assert name not in page.texts["#table-differences"]
+    assert HOSTILE in page.texts["#studies"] and "No answer yet." in page.texts["#studies"]
+    links = [a["href"] for tag, a in page.elements if tag == "a" and "#" not in a["href"]]
+    assert links == [
+        "report.html",
+        f"../{quote(second.folder.name)}/report.html",
+        "../empty/report.html",
+    ]
+    means = {row["series"]: row["mean"] for row in page.data["charts"]["cells"]["rows"]}
+    for name, opened in (("a", first), (second.folder.name, second)):
+        facts = read_facts(opened)
+        assert facts.answer is not None
+        for label, cell in zip(facts.labels, facts.answer.analysis.cells, strict=True):
+            assert means[f"{name}: {label}"] == cell.summary.mean
+    assert [curve["cell"] for curve in page.data["curves"]["train_loss"]] == list(range(6))
+    assert page.data["labels"][4] == f"{second.folder.name}: rate=0.03"
 
 
 def test_without_the_extra_one_line_says_how_to_get_the_page(tmp_path, monkeypatch):

@@ -42,7 +42,7 @@ def test_tables_need_no_extra(tmp_path, monkeypatch):
     assert written[0] == opened.folder / "figures" / "cells.csv"
     answer = read_facts(opened).answer
     assert answer is not None
-    rows = list(csv.DictReader(written[0].open()))
+    rows = list(csv.DictReader(io.StringIO(written[0].read_text())))
     for row, cell in zip(rows, answer.analysis.cells, strict=True):
         assert (row["rate"], row["noise"]) == cell.levels
         assert float(row["mean"]) == pytest.approx(cell.summary.mean, abs=5e-4)

@@ -96,7 +96,7 @@ def _measured(title: str, percent: bool) -> dict[str, Any]:
 
 
 def _epochs() -> alt.X:
-    whole = alt.Axis(tickMinStep=1, format="d")
+    whole = alt.Axis(tickMinStep=1, labelExpr="datum.value % 1 ? '' : datum.label")
     return alt.X("x:Q", title="epoch", scale=alt.Scale(zero=False, nice=False), axis=whole)
 
 
@@ -149,7 +149,9 @@ def distribution(title: str, names: Sequence[str], percent: bool) -> Spec:
     points = base.transform_filter("datum.kind === 'replica'").mark_point(
         size=45, color=COLOURS[0], opacity=0.8
     )
+    marks = alt.Scale(domain=["finished", "diverged"], range=["circle", "cross"])
     points = points.encode(
+        shape=alt.Shape("status:N", scale=marks, legend=None),
         x=alt.X("value:Q", **x),
         tooltip=_tips(series="cell", seed="seed", value="value", status="status"),
     )

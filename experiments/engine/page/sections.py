@@ -66,7 +66,8 @@ def effects(drawn: Mapping[str, Any]) -> str:
     captions = {
         "effects": "Level minus reference, averaged over the other factors unless it says at "
         "which level; family-wise intervals.",
-        "final": "Every replica's final score; the bar is the cell's mean with its 95 % interval.",
+        "final": "Every replica's final score, a cross if it diverged; the bar is the cell's mean "
+        "with its 95 % interval.",
     }
     both = "Cell means; lines that are not parallel show an interaction."
     names = [name for name in drawn if name in captions or name.startswith("interaction")]

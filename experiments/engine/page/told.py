@@ -1,8 +1,17 @@
 """The page of a folder, made where it can be, and the line that says where it is."""
 
+from collections.abc import Sequence
+
 from experiments.engine.page.facts import read_facts
 from experiments.engine.page.vega import INSTALL, is_installed
 from experiments.engine.reopen import Reopened
+
+
+def comparison_line(studies: Sequence[Reopened]) -> str:
+    """Writes the page of several folders; says where it is."""
+    from experiments.engine.page.comparison import write_comparison
+
+    return f"side by side: {write_comparison([read_facts(opened) for opened in studies])}"
 
 
 def page_line(opened: Reopened) -> str:
