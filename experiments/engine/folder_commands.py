@@ -43,7 +43,7 @@ def report(experiments: Entries, folders: list[str], argv: Sequence[str], usage:
 
     asked = _read(Report(), argv, usage).papers
     check(asked.figures, asked.tables)
-    studies = [_reopen(experiments, folder) for folder in folders]
+    studies = [_reopen(experiments, folder) for folder in dict.fromkeys(folders)]
     for opened in studies:
         print(f"{opened.report(terminal_width(), account)}\n\n{page_line(opened)}")
         for path in write_papers(opened, **vars(asked)):
