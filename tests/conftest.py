@@ -41,7 +41,7 @@ CHECKED = [
             "drawing", "folder", "grids", "illustrate", "interactions", "keys", "layer_text",
             "lease", "options", "page", "paired", "pairing", "pictures", "plan", "preview",
             "program", "record", "results", "sampling", "session", "statistics", "step", "study",
-            "text", "train", "values", "verdicts", "visit_text", "wording",
+            "text", "tracking", "train", "values", "verdicts", "visit_text", "wording",
         )
     ),
 ]  # fmt: skip

@@ -36,6 +36,7 @@ class Training:
         dry_run: print cells, programs, plan, estimated time and memory; train and write nothing.
         diagnose: record gradients, activations and dead units per layer, and judge them.
         evaluate_every: epochs between evaluations on the validation rows.
+        tensorboard: write TensorBoard events into tensorboard/ of the study folder as it trains.
         manual_dir: folder of the publishers' data files (or ABLAX_MANUAL_DIR).
     """
 
@@ -43,6 +44,7 @@ class Training:
     dry_run: bool = False
     diagnose: bool = False
     evaluate_every: int = 1
+    tensorboard: bool = False
     manual_dir: Dir = None
 
 

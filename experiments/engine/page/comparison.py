@@ -54,7 +54,7 @@ def comparison(studies: Sequence[Facts]) -> str:
             "results", "Results", figure("cells", caption) if scored else "",
             to_html(all_cells(names, studies)),
         ),
-        "curves": sections.curves(curves),
+        "curves": sections.curves(curves, scored),
     }  # fmt: skip
     data = {"charts": found, "labels": labels, "curves": curves, "diagnoses": [], "replicas": []}
     title = f"{len(studies)} studies side by side"

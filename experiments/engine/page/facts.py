@@ -49,6 +49,11 @@ class Facts:
     pictures: Mapping[int, Sequence[pathlib.Path]]
 
     @property
+    def metric(self) -> str:
+        """The name of the primary metric; "" before training has begun."""
+        return next((each["name"] for each in self.contents.get("metrics", [])), "")
+
+    @property
     def labels(self) -> list[str]:
         """The cells' names, in their order."""
         return [label(self.study, i) for i in range(len(self.study.cells))]

@@ -21,7 +21,7 @@ def page(facts: Facts) -> str:
         "problems": sections.problems(facts),
         "effects": sections.effects(charts),
         "tuning": sections.tuning(charts),
-        "curves": sections.curves(curves),
+        "curves": sections.curves(curves, facts.metric),
         "layers": sections.layers(facts, diagnosed),
         "pictures": sections.pictures(facts),
         "provenance": sections.provenance(facts),

@@ -82,15 +82,15 @@ def tuning(drawn: Mapping[str, Any]) -> str:
     return section("tuning", "Tuning", *figures)
 
 
-def curves(found: Mapping[str, Any]) -> str:
-    """Learning curves."""
+def curves(found: Mapping[str, Any], metric: str) -> str:
+    """Learning curves, at first those of a metric's validation score."""
     if not found:
         return ""
     caption = (
         "Mean over seeds with its 95 % t interval (from three seeds on). A seed that diverged "
         "leaves the mean where it did."
     )
-    first = next((name for name in found if name.startswith("validation")), None)
+    first = f"validation_{metric}"
     controls = [
         choice("metric", "metric", list(found), first), tick("seeds", "every seed"),
         tick("log-x", "log x"), tick("log-y", "log y"),
