@@ -27,11 +27,12 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 
-bench: $(READY)  ## speed against PyTorch and a plain Flax loop (installs PyTorch)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch>=2.9'
+bench: $(READY)  ## speed against PyTorch, a plain Flax loop and gensim (installs them)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch>=2.9' 'gensim>=4.4'
 	$(BIN)/python -m experiments.benchmarks.mlp
 	$(BIN)/python -m experiments.benchmarks.conv
 	$(BIN)/python -m experiments.benchmarks.recurrent
+	$(BIN)/python -m experiments.benchmarks.word2vec
 
 lock:  ## pin the newest versions again (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -50,6 +50,12 @@ def _language_model() -> "Experiment":
     return EXPERIMENT
 
 
+def _word2vec() -> "Experiment":
+    from experiments.word2vec import EXPERIMENT
+
+    return EXPERIMENT
+
+
 EXPERIMENTS = {
     "mlp": Entry("multilayer perceptrons, from the linear classifier up", _mlp),
     "convnet": Entry("convolutional nets from a short spec, on images and sequences", _convnet),
@@ -58,6 +64,9 @@ EXPERIMENTS = {
     "sequence_classifier": Entry(
         "recurrent nets that classify sequences, or images row by row or pixel by pixel",
         _sequence_classifier,
+    ),
+    "word2vec": Entry(
+        "vectors of words from the words around them: skip-gram, CBOW, next word", _word2vec
     ),
     "language_model": Entry(
         "recurrent nets that predict the next character or word of a text, and write",

@@ -34,14 +34,20 @@ CHECKED = [
     "experiments.views",
     "experiments.whitening",
     "experiments.window_pictures",
+    "experiments.word2vec",
+    "experiments.word_blocks",
+    "experiments.word_options",
+    "experiments.word_pictures",
+    "experiments.word_scores",
     *(
         f"experiments.engine.{name}"
         for name in (
             "analysis", "answer", "claim_text", "claims", "config", "contrasts", "diagnostics",
             "drawing", "folder", "grids", "illustrate", "interactions", "keys", "layer_text",
             "lease", "options", "page", "paired", "pairing", "pictures", "plan", "preview",
-            "program", "record", "results", "sampling", "session", "statistics", "step", "study",
-            "text", "tracking", "train", "values", "verdicts", "visit_text", "wording",
+            "program", "record", "results", "rows", "sampling", "session", "statistics", "step",
+            "study", "text", "tracking", "train", "values", "verdicts", "visit_text",
+            "word_vectors", "wording",
         )
     ),
 ]  # fmt: skip

@@ -66,7 +66,7 @@ FLAGS = {
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_help(call, verb, study):
-    takes = "DIR DIR ..." if verb in SEVERAL else "DIR"
+    takes = {"merge": "DIR DIR ...", "report": "DIR ..."}.get(verb, "DIR")
     for line in (f"{verb} --help", f"{verb} study -h"):
         code, out, err = call(line)
         assert (code, err) == (0, "")

@@ -13,12 +13,12 @@ README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
 SMALL = {"--epochs": "2", "--schedule": "constant"}
 DIGITS = {"--dataset": "digits"}
 NETS = {
-    "convnet": DIGITS | {"--layers": "4k3 max2"},
     "mlp": DIGITS | {"--width": "8"},
 }
-TRAINED_ELSEWHERE = ("resnet", "memory", "sequence_classifier")
+TRAINED_ELSEWHERE = ("convnet", "resnet", "memory", "sequence_classifier")
 """Experiments that cost seconds to compile and train through `run` in tests of their own."""
 TEXT = {"--batch-size": "500", "--epochs": "1", "--embedding": "8", "--out": "TEXT"}
+WORDS = {"--epochs": "1", "--dimension": "8", "--out": "WORDS"}
 FOLDERS = ("runs/mlp-...", "DIR")
 
 
@@ -35,6 +35,8 @@ def smaller(words):
     small = SMALL | NETS.get(words[1], NETS["mlp"])
     if words[1] == "language_model":
         small, words = TEXT, ["8" if word == "128" else word for word in words]
+    if words[1] == "word2vec":
+        small = WORDS
     added = {flag: value for flag, value in small.items() if flag not in flags}
     return [*words, *(word for pair in added.items() for word in pair)]
 
@@ -57,7 +59,8 @@ def test_every_command_works(folder, capsys, monkeypatch):
     for words in commands():
         words = [str(folder) if word in FOLDERS else word for word in words]
         words = ["TEXT" if word.startswith("runs/language_model") else word for word in words]
-        if words[0] == "run" and words[1] in TRAINED_ELSEWHERE:
+        words = ["WORDS" if word.startswith("runs/word2vec") else word for word in words]
+        if words[0] in ("run", "study") and words[1] in TRAINED_ELSEWHERE:
             with monkeypatch.context() as patch:
                 patch.setattr(run, "train_study", _ask)
                 with pytest.raises(Asked):
@@ -67,7 +70,7 @@ def test_every_command_works(folder, capsys, monkeypatch):
         done.append(words[0])
         assert capsys.readouterr().out
     assert {"list", "describe", "run", "study", "report", "resume", "reproduce"} <= set(done)
-    assert {"merge", "pack", "claim", "sample"} <= set(done)
+    assert {"merge", "pack", "claim", "sample", "nearest", "analogy", "export"} <= set(done)
 
 
 def _ask(*args, **kwargs):

@@ -89,12 +89,16 @@ def compile_study(study: Study, override: Override = Override()) -> tuple[Runnin
     return Running(entry.plan, program, groups, jax.block_until_ready(states)), seconds
 
 
-def train_epoch(running: Running) -> None:
-    """One epoch of every group, one group after another, in calls of the plan's length."""
+def train_epoch(running: Running, epoch: int = 0) -> None:
+    """One epoch of every group, one group after another, in calls of the plan's length.
+
+    Args:
+        epoch: whose order of the data is taken.
+    """
     program, longest = running.program, running.plan.steps_per_call
     for index, group in enumerate(running.groups):
         lanes, state = (group.replica, group.data), running.states[index]
-        xs, sums = program.order(*lanes, np.int32(0))
+        xs, sums = program.order(*lanes, np.int32(epoch))
         for begin in range(0, program.steps_per_epoch, longest):
             end = min(begin + longest, program.steps_per_epoch)
             bounds = np.int32(begin), np.int32(end)

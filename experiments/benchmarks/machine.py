@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 SIZES = (1024, 2048)
 REPEATS = 6
-PACKAGES = ("ablax", "jax", "jaxlib", "flax", "optax", "torch", "numpy")
+PACKAGES = ("ablax", "jax", "jaxlib", "flax", "optax", "torch", "gensim", "numpy")
 
 
 def hardware() -> str:

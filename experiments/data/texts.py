@@ -5,8 +5,10 @@ import dataclasses
 import functools
 import hashlib
 import http.client
+import io
 import os
 import urllib.request
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,6 +21,7 @@ TEXTS = {
     "python_docs": "Python's documentation of its language, half a million characters; embedded",
     "tiny_shakespeare": "40,000 lines of Shakespeare, 1,115,394 characters; downloaded once",
     "wikitext2": "WikiText-2, 2,088,628 + 217,646 + 245,569 words of Wikipedia; --manual-dir",
+    "text8": "100 million characters of Wikipedia, 17,005,207 words in one line; downloaded once",
     "ptb": "Penn Treebank as Mikolov prepared it, 929,589 + 73,760 + 82,430 words; --manual-dir",
 }
 PATIENCE = 10.0  # seconds in which a publisher's server must answer
@@ -33,11 +36,13 @@ class Source:
         files: name -> sha256 of its bytes; "" where copies in circulation may differ. One file for
             each split, or one that is cut.
         url: the publisher's address of the one file; "" where there is none to download from.
+        unzipped: the one file of an archive, which may lie there in its place, and its sha256.
     """
 
     folder: str
     files: Mapping[str, str]
     url: str = ""
+    unzipped: tuple[str, str] = ("", "")
 
 
 SOURCES = {
@@ -55,6 +60,13 @@ SOURCES = {
             "wiki.valid.tokens": "f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8",
             "wiki.test.tokens": "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0",
         },
+    ),
+    # Mahoney 2006; sums that several projects check it by.
+    "text8": Source(
+        "text8",
+        {"text8.zip": "a6640522afe85d1963ad56c05b0ede0a0c000dddc9671758a6cc09b7a38e5232"},
+        "http://mattmahoney.net/dc/text8.zip",
+        ("text8", "6e890197040d37d85beb962ae1f041ff1d9a9ca8d20c7d99c85027eebf51dca7"),
     ),
     # Mikolov et al. 2010.
     "ptb": Source("ptb", {"ptb.train.txt": "", "ptb.valid.txt": "", "ptb.test.txt": ""}),
@@ -80,9 +92,14 @@ def load(name: str, unit: Unit, manual_dir: str | os.PathLike[str] | None = None
 
 @functools.lru_cache(maxsize=4)
 def _load(name: str, unit: Unit, manual_dir: Path | None) -> Dataset:
+    return make_text(name, splits_of(name, manual_dir), unit)
+
+
+def splits_of(name: str, manual_dir: Path | None) -> dict[str, str]:
+    """The text of each split, by name; raises as `load` does."""
     if name == "python_docs":
-        return make_text(name, cut(python_docs()), unit)
-    return make_text(name, read(name, SOURCES[name], manual_dir), unit)
+        return cut(python_docs())
+    return read(name, SOURCES[name], manual_dir)
 
 
 def python_docs() -> str:
@@ -104,8 +121,16 @@ def read(name: str, source: Source, manual_dir: Path | None) -> dict[str, str]:
     """
     if manual_dir is not None and not manual_dir.is_dir():
         raise UsageError(f"--manual-dir {manual_dir}: there is no such folder")
-    texts = [_file(name, source, file, manual_dir).decode() for file in source.files]
+    texts = [_text(_file(name, source, file, manual_dir)) for file in source.files]
     return cut(texts[0]) if len(texts) == 1 else dict(zip(SPLITS, texts, strict=True))
+
+
+def _text(data: bytes) -> str:
+    """A file's text, or that of an archive's one file."""
+    if not data.startswith(b"PK"):
+        return data.decode()
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return archive.read(archive.namelist()[0]).decode()
 
 
 def _file(name: str, source: Source, file: str, manual_dir: Path | None) -> bytes:
@@ -115,6 +140,10 @@ def _file(name: str, source: Source, file: str, manual_dir: Path | None) -> byte
     places = [folder / source.folder / file, folder / file]
     if manual_dir is None and source.url:
         places.append(kept)
+    plain, digest = source.unzipped
+    for place in (folder / source.folder / plain, folder / plain):
+        if plain and place.is_file():
+            return _checked(str(place), place.read_bytes(), digest)
     for place in places:
         if place.is_file():
             return _checked(str(place), place.read_bytes(), source.files[file])

@@ -29,9 +29,26 @@ VERBS = {
     "merge": "join the folders of a study's shards",
     "pack": "make one archive of a study folder, with a methods paragraph",
     "sample": "have a trained language model write a text",
+    "nearest": "the words most like some words, by trained word vectors",
+    "analogy": "what is to c as b is to a, by trained word vectors",
+    "export": "write trained word vectors to a file that word2vec's readers load",
     "claim": "published results: what was reproduced; or run one",
 }
-FOLDER_VERBS = ("report", "resume", "reproduce", "merge", "pack", "sample")
+FOLDER_VERBS = {
+    "report": "DIR ...",
+    "resume": "DIR",
+    "reproduce": "DIR",
+    "merge": "DIR DIR ...",
+    "pack": "DIR",
+    "sample": "DIR",
+    "nearest": "DIR WORD ...",
+    "analogy": "DIR A B C",
+    "export": "DIR",
+}
+"""Verbs that work on study folders, and what they take before their options."""
+_TAKEN = {
+    "merge": "folders", "nearest": "a folder and words", "analogy": "a folder and three words",
+}  # fmt: skip
 HELP = ("-h", "--help")
 INTERRUPTED = 130
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
@@ -125,17 +142,22 @@ def _list(experiments: "Mapping[str, Entry]", rest: list[str], prog: str, only: 
 
 def _folder_verb(experiments: "Mapping[str, Entry]", verb: str, rest: list[str], prog: str) -> int:
     """A verb that works on study folders, given before its options."""
-    several = verb in ("report", "merge")
-    folders = list(itertools.takewhile(lambda word: not word.startswith("-"), rest))
-    arguments, takes = rest[len(folders) :], "DIR DIR ..." if several else "DIR"
-    usage = f"{prog} {verb} {takes}"
-    if not any(word in HELP for word in rest) and (
-        not folders or (len(folders) > 1 and not several)
-    ):
-        raise UsageError(f"{verb} takes {'folders' if several else 'one folder'}: {usage}")
+    given = list(itertools.takewhile(lambda word: not word.startswith("-"), rest))
+    arguments, takes = rest[len(given) :], FOLDER_VERBS[verb].split()
+    usage = f"{prog} {verb} {FOLDER_VERBS[verb]}"
+    least = {"merge": 1}.get(verb, len([word for word in takes if word != "..."]))
+    fits = len(given) == least or (takes[-1] == "..." and len(given) > least)
+    if not any(word in HELP for word in rest) and not fits:
+        what = {
+            "merge": "folders",
+            "report": "folders",
+            "nearest": "a folder and words",
+            "analogy": "a folder and three words",
+        }
+        raise UsageError(f"{verb} takes {what.get(verb, 'one folder')}: {usage}")
     from experiments.engine import folder_commands
 
-    return folder_commands.VERBS[verb](experiments, folders, arguments, usage)
+    return folder_commands.VERBS[verb](experiments, given, arguments, usage)
 
 
 def _claim(experiments: "Mapping[str, Entry]", rest: list[str], prog: str) -> int:

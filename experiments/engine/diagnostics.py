@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.engine.experiment import Data, Tree
+from experiments.engine.rows import look_up
 from experiments.engine.step import Replica, State, Trainer
 from nets.regularizers import kernels
 
@@ -36,7 +37,9 @@ def diagnose(trainer: Trainer, state: State, replica: Replica, data: Data, xs: T
         )
         return loss, collections.get("diagnostics", {})
 
-    (_, sown), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    used = trainer.experiment.rows(model.config, batch)
+    seen = look_up(state.params, used) if used else state.params
+    (_, sown), grads = jax.value_and_grad(loss_fn, has_aux=True)(seen)
     gradient = {
         _layer(path): jnp.sqrt(jnp.mean(jnp.square(leaf.astype(jnp.float32))))
         for path, leaf in jax.tree_util.tree_leaves_with_path(grads)

@@ -55,6 +55,9 @@ class Experiment:
         evaluate: (config, net, params, model_state, data, split) -> (metrics, correct), exact
             over the whole split ("train", "validation", "test"); `correct` is bool per example
             or None where that has no meaning; ({}, None) for a split without rows. (traced)
+        rows: (config, batch) -> name of a parameter -> the rows of it that a step uses; `loss_fn`
+            is given these rows, [*rows, ...], in the place of the table, and only they are updated.
+            Only for optimizers that keep nothing of a parameter. By default none. (traced)
         selection: (config) -> which parameters are evaluated; by default the last. (traced)
         measure: (config, net, params, model_state, data) -> further numbers of the final net,
             reported beside the metrics. (traced)
@@ -64,6 +67,8 @@ class Experiment:
             the splits as loaded and the replica's own.
         sample: (config, vocabulary, params, prompt, key, length, temperature) -> the prompt and
             what the net writes after it. On the host.
+        vectors: (params) -> a vector for each word of the vocabulary, [words, features]. On the
+            host.
     """
 
     name: str
@@ -80,9 +85,11 @@ class Experiment:
     make_batch: Callable[[Any, Data, Tree, jax.Array], Tree]
     loss_fn: Callable[..., tuple[jax.Array, tuple[Tree, dict[str, jax.Array]]]]
     evaluate: Callable[..., tuple[dict[str, jax.Array], jax.Array | None]]
+    rows: Callable[[Any, Tree], Mapping[str, jax.Array]] = lambda config, batch: {}
     selection: Callable[[Any], Selection] = lambda config: Selection()
     adapt: Callable[[Any, Tree, Mapping[str, Any]], Tree] = lambda config, variables, own: variables
     measure: Callable[..., dict[str, jax.Array]] | None = None
     remark: Callable[[Any, Mapping[str, float]], str] | None = None
     pictures: Callable[..., Mapping[str, Picture]] | None = None
     sample: Callable[..., str] | None = None
+    vectors: Callable[[Tree], Any] | None = None

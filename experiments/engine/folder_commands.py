@@ -1,4 +1,4 @@
-"""What the verbs that work on study folders do: report, resume, reproduce, merge, pack, sample."""
+"""What the verbs that work on study folders do: report, resume, reproduce, merge, ..."""
 
 import dataclasses
 import pathlib
@@ -130,6 +130,53 @@ def sample(experiments: Entries, folders: list[str], argv: Sequence[str], usage:
     return 0
 
 
+def nearest(experiments: Entries, named: list[str], argv: Sequence[str], usage: str) -> int:
+    """The words whose vectors are most like those of some words."""
+    from experiments.engine.options import Nearest
+    from experiments.engine.word_vectors import WordVectors
+
+    asked = _read(Nearest(), argv, usage).asking
+    folder, *words = named
+    vectors = WordVectors.read(_reopen(experiments, folder), asked.cell, asked.replica)
+    found = {word: vectors.nearest(word, asked.count) for word in words}
+    print("\n\n".join(f"{word}:\n{_listed(answers)}" for word, answers in found.items()))
+    return 0
+
+
+def analogy(experiments: Entries, named: list[str], argv: Sequence[str], usage: str) -> int:
+    """The words that are to c as b is to a."""
+    from experiments.engine.options import Analogy
+    from experiments.engine.word_vectors import WordVectors
+
+    asked = _read(Analogy(), argv, usage)
+    folder, a, b, c = named
+    net = asked.asking
+    vectors = WordVectors.read(_reopen(experiments, folder), net.cell, net.replica)
+    answers = vectors.analogy((a, b, c), net.count, asked.how.method, asked.how.top)
+    print(f"{a} is to {b} as {c} is to:\n{_listed(answers)}")
+    return 0
+
+
+def _listed(answers: Sequence[tuple[str, float]]) -> str:
+    size = max(len(word) for word, _ in answers)
+    return "\n".join(f"  {word:<{size}}  {score:.3f}" for word, score in answers)
+
+
+def export(experiments: Entries, folders: list[str], argv: Sequence[str], usage: str) -> int:
+    """A file of word vectors, as word2vec writes them."""
+    from experiments.engine.options import Export
+    from experiments.engine.word_vectors import WordVectors
+
+    asked = _read(Export(), argv, usage).exporting
+    opened = _reopen(experiments, folders[0])
+    vectors = WordVectors.read(opened, asked.cell, asked.replica)
+    name = "vectors.txt" if asked.format == "text" else "vectors.bin"
+    path = pathlib.Path(asked.out).expanduser() if asked.out else opened.folder / name
+    vectors.write(path, asked.format)
+    print(f"{len(vectors.vocabulary):,} vectors of {vectors.unit.shape[1]} numbers: {path}")
+    return 0
+
+
 VERBS: Mapping[str, Callable[[Entries, list[str], Sequence[str], str], int]] = {
     "report": report,
     "resume": resume,
@@ -137,4 +184,7 @@ VERBS: Mapping[str, Callable[[Entries, list[str], Sequence[str], str], int]] = {
     "merge": merge,
     "pack": pack,
     "sample": sample,
+    "nearest": nearest,
+    "analogy": analogy,
+    "export": export,
 }

@@ -1,5 +1,6 @@
 """Where a study came from: commit, sources, versions, machine, data, command line."""
 
+import functools
 import hashlib
 import importlib.metadata
 import io
@@ -156,19 +157,25 @@ def sources() -> dict[pathlib.PurePosixPath, pathlib.Path]:
         Name in the archive (relative to the project, or below `outside/`) -> file.
     """
     found = {}
-    for module_name, module in list(sys.modules.items()):
+    for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if not file or not file.endswith(".py"):
-            continue
-        path = pathlib.Path(file).resolve()
-        if not path.is_file():  # some modules say something else
-            continue
-        if path.is_relative_to(ROOT) and not path.is_relative_to(pathlib.Path(sys.prefix)):
-            found[pathlib.PurePosixPath(path.relative_to(ROOT))] = path
-        elif not _installed(path):
-            depth = module_name.count(".") + 1 + (path.name == "__init__.py")
-            found[pathlib.PurePosixPath("outside", *path.parts[-depth:])] = path
+        if isinstance(file, str) and file.endswith(".py") and (own := _own_source(name, file)):
+            found[own[0]] = own[1]
     return dict(sorted(found.items()))
+
+
+@functools.cache
+def _own_source(module: str, file: str) -> tuple[pathlib.PurePosixPath, pathlib.Path] | None:
+    """A module's name in the archive, and its file; None for what a package manager installed."""
+    path = pathlib.Path(file).resolve()
+    if not path.is_file():  # some modules say something else
+        return None
+    if path.is_relative_to(ROOT) and not path.is_relative_to(pathlib.Path(sys.prefix)):
+        return pathlib.PurePosixPath(path.relative_to(ROOT)), path
+    if _installed(path):
+        return None
+    depth = module.count(".") + 1 + (path.name == "__init__.py")
+    return pathlib.PurePosixPath("outside", *path.parts[-depth:]), path
 
 
 def _installed(path: pathlib.Path) -> bool:
@@ -213,6 +220,7 @@ def _processor() -> str:
     return next(named, platform.processor())
 
 
+@functools.cache
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)

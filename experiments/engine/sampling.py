@@ -1,7 +1,7 @@
 """Has a trained net of a study folder write a text."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -15,6 +15,14 @@ from experiments.engine.reopen import Reopened
 from experiments.engine.study import Job, label, make_job
 
 Tree = Any
+
+
+class TrainedNet(NamedTuple):
+    """A net of a study folder: its replica, what its tokens stand for, and its parameters."""
+
+    job: Job
+    vocabulary: tuple[str, ...]
+    params: Tree
 
 
 def sample(opened: Reopened, asked: Writing) -> str:
@@ -36,20 +44,12 @@ def sample(opened: Reopened, asked: Writing) -> str:
         raise UsageError(
             f"--temperature {asked.temperature:g}: at least 0, where 0 is the likeliest"
         )
-    job = _job(opened, asked)
-    arrays = read_parameters(opened.folder, job.cell, job.seed)
-    vocabulary = read_vocabulary(opened.folder, job.cell)
-    if arrays is None or vocabulary is None:
-        raise UsageError(
-            f"{opened.folder / 'parameters'}: the net of cell {job.cell}, seed {job.seed} is "
-            f"missing or damaged; `reproduce {opened.folder}` trains it again"
-        )
+    net = trained_net(opened, asked.cell, asked.replica)
     key = jax.random.key(asked.seed)
-    params = nested(arrays)["params"]
     return experiment.sample(
-        job.config,
-        vocabulary,
-        params,
+        net.job.config,
+        net.vocabulary,
+        net.params,
         asked.prompt or "\n",
         key,
         asked.length,
@@ -57,18 +57,39 @@ def sample(opened: Reopened, asked: Writing) -> str:
     )
 
 
-def _job(opened: Reopened, asked: Writing) -> Job:
+def trained_net(opened: Reopened, cell: int, replica: int | None) -> TrainedNet:
+    """A net of a folder of texts.
+
+    Args:
+        cell: index of its cell.
+        replica: its seed; by default the study's first.
+
+    Raises:
+        UsageError: the cell or seed is none of the study's, or the net is not there.
+    """
+    job = _job(opened, cell, replica)
+    arrays = read_parameters(opened.folder, job.cell, job.seed)
+    vocabulary = read_vocabulary(opened.folder, job.cell)
+    if arrays is None or vocabulary is None:
+        raise UsageError(
+            f"{opened.folder / 'parameters'}: the net of cell {job.cell}, seed {job.seed} is "
+            f"missing or damaged; `reproduce {opened.folder}` trains it again"
+        )
+    return TrainedNet(job, vocabulary, nested(arrays)["params"])
+
+
+def _job(opened: Reopened, asked: int, replica: int | None) -> Job:
     """The replica asked for, at its tuned values."""
     study = opened.study
-    seed = study.first_seed if asked.replica is None else asked.replica
-    if not 0 <= asked.cell < len(study.cells):
-        raise UsageError(f"--cell {asked.cell}: the study has 0 to {len(study.cells) - 1}")
+    seed = study.first_seed if replica is None else replica
+    if not 0 <= asked < len(study.cells):
+        raise UsageError(f"--cell {asked}: the study has 0 to {len(study.cells) - 1}")
     for phase, cell, tuned, trained in finished(read_lines(opened.folder)):
-        if (phase, cell, trained) == ("report", asked.cell, seed):
+        if (phase, cell, trained) == ("report", asked, seed):
             values = _values(study.config, dict(tuned))
             return make_job(study, "report", cell, values, trained)
     raise UsageError(
-        f"{opened.folder}: {label(study, asked.cell)}, seed {seed} has not finished; "
+        f"{opened.folder}: {label(study, asked)}, seed {seed} has not finished; "
         f"`resume {opened.folder}` trains what is missing, --replica takes another seed"
     )
 

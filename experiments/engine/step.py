@@ -1,6 +1,7 @@
 """The state of one replica, the one update step and the loop over it, all pure."""
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import flax.struct
@@ -12,6 +13,7 @@ from experiments.data.dataset import Spec
 from experiments.engine.config import join
 from experiments.engine.experiment import Data, Experiment, Tree
 from experiments.engine.keys import key_of
+from experiments.engine.rows import apply_updates, look_up
 from experiments.engine.selection import (
     RUNNING,
     Best,
@@ -245,14 +247,17 @@ def update(
     def loss_fn(params: Tree) -> Any:
         return experiment.loss_fn(model.config, model.net, params, state.model_state, batch, key)
 
-    (loss, (model_state, metrics)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    used = experiment.rows(model.config, batch)
+    seen = look_up(state.params, used) if used else state.params
+    (loss, (model_state, metrics)), grads = jax.value_and_grad(loss_fn, has_aux=True)(seen)
     finite = jnp.isfinite(loss + sum(jnp.sum(leaf) for leaf in jax.tree.leaves(grads)))
-    updates, opt_state = model.optimizer.update(grads, state.opt_state, state.params)
+    updates, opt_state = model.optimizer.update(grads, state.opt_state, seen)
     newly = is_alive(state) & ~finite
     state = dataclasses.replace(state, diverged=jnp.where(newly, state.step, state.diverged))
     alive = is_alive(state)
     updates = jax.tree.map(lambda u: jnp.where(alive, u, jnp.zeros_like(u)), updates)
-    params = optax.apply_updates(state.params, updates)
+    apply = functools.partial(apply_updates, used=used) if used else optax.apply_updates
+    params = apply(state.params, updates)
     kept = (model_state, step_average(experiment.selection(model.config), params, state.average))
     model_state, average = jax.tree.map(
         lambda new, old: jnp.where(alive, new, old), kept, (state.model_state, state.average)

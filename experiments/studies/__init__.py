@@ -6,10 +6,11 @@
 
 from experiments.studies.convolutions import CONVOLUTIONS
 from experiments.studies.declared import Declared
+from experiments.studies.embeddings import EMBEDDINGS
 from experiments.studies.perceptrons import PERCEPTRONS
 from experiments.studies.recurrent import RECURRENT
 from experiments.studies.residual import RESIDUAL
 
 __all__ = ["STUDIES", "Declared"]
 
-STUDIES = {**PERCEPTRONS, **CONVOLUTIONS, **RESIDUAL, **RECURRENT}
+STUDIES = {**PERCEPTRONS, **CONVOLUTIONS, **RESIDUAL, **RECURRENT, **EMBEDDINGS}

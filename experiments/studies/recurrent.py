@@ -9,7 +9,7 @@ ADDING = {
     "test_rows": "1000",
     "epochs": "5",
 }
-RATES = "3e-3,1e-2,3e-2,1e-1"
+RATES = "1e-3,3e-3,1e-2,3e-2,1e-1,3e-1"
 PENALISED = {
     "dataset": "mnist1d",
     "train_size": "1000",
@@ -31,7 +31,7 @@ RECURRENT = {
         "memory",
         "Should the forget gate of an LSTM begin open? (the adding task, 80 steps)",
         vary={"forget_bias": "0,1,2,4"},
-        tune={"learning_rate": "1e-2,3e-2,1e-1"},
+        tune={"learning_rate": "3e-3,1e-2,3e-2,1e-1"},
         config=ADDING | {"length": "80"},
         seeds=10,
         diagnose=True,
@@ -57,7 +57,7 @@ RECURRENT = {
         "memory",
         "Which activation and which first weights let a plain recurrent net remember 40 steps?",
         vary={"activation": "tanh,relu", "recurrent_init": "orthogonal,identity"},
-        tune={"learning_rate": "1e-4,3e-4,1e-3,3e-3,1e-2"},
+        tune={"learning_rate": "1e-4,3e-4,1e-3,3e-3,1e-2,3e-2"},
         config=ADDING | {"cell": "rnn"},
         seeds=10,
     ),

@@ -29,6 +29,7 @@ SPECS = {
     "cifar10": Spec((32, 32, 3), 10, train_rows=50_000),
     "tiny_shakespeare": Spec((), 0, vocabulary=65, train_rows=1_003_854),
     "ptb": Spec((), 0, vocabulary=10_000, train_rows=929_589),
+    "text8": Spec((), 0, vocabulary=71_290, train_rows=17_005_207),
 }
 
 
