@@ -47,8 +47,11 @@ FOLDER_VERBS = {
 }
 """Verbs that work on study folders, and what they take before their options."""
 _TAKEN = {
-    "merge": "folders", "nearest": "a folder and words", "analogy": "a folder and three words",
-}  # fmt: skip
+    "report": "folders",
+    "merge": "folders",
+    "nearest": "a folder and words",
+    "analogy": "a folder and three words",
+}
 HELP = ("-h", "--help")
 INTERRUPTED = 130
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
@@ -148,13 +151,7 @@ def _folder_verb(experiments: "Mapping[str, Entry]", verb: str, rest: list[str],
     least = {"merge": 1}.get(verb, len([word for word in takes if word != "..."]))
     fits = len(given) == least or (takes[-1] == "..." and len(given) > least)
     if not any(word in HELP for word in rest) and not fits:
-        what = {
-            "merge": "folders",
-            "report": "folders",
-            "nearest": "a folder and words",
-            "analogy": "a folder and three words",
-        }
-        raise UsageError(f"{verb} takes {what.get(verb, 'one folder')}: {usage}")
+        raise UsageError(f"{verb} takes {_TAKEN.get(verb, 'one folder')}: {usage}")
     from experiments.engine import folder_commands
 
     return folder_commands.VERBS[verb](experiments, given, arguments, usage)
