@@ -91,7 +91,7 @@ def _y(field: str, title: str, percent: bool = False) -> alt.Y:
 
 def _measured(title: str, percent: bool) -> dict[str, Any]:
     """The scale of measured values, in percent where they are fractions."""
-    axis = alt.Axis(format=".6~%") if percent else alt.Axis()
+    axis = alt.Axis(format=".4~%") if percent else alt.Axis()
     return {"title": title, "scale": alt.Scale(zero=False), "axis": axis}
 
 
