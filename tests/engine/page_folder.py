@@ -20,6 +20,8 @@ from experiments.engine.study import (
 from experiments.engine.tables import write_results
 from tests.engine.toy import TOY, load
 
+HOSTILE = "a'b\"c</script><img src=x onerror=alert(1)><!-- &amp; é 漢 {{x}} datum.x"
+"""A name that tries to be anything but text."""
 LAYERS = ("layer_1", "layer_2", "output")
 
 

@@ -13,17 +13,16 @@ import pytest
 
 from experiments import Entry
 from experiments.engine import cli
-from experiments.engine.page import charts, told
+from experiments.engine.page import told
 from experiments.engine.page.facts import read_facts
 from experiments.engine.page.vega import is_installed
 from experiments.engine.pictures import picture_of, write
-from tests.engine.page_folder import write_folder
+from tests.engine.page_folder import HOSTILE, write_folder
 from tests.engine.toy import TOY
 
 if not is_installed():
     pytest.skip("needs the extra `report`", allow_module_level=True)
 
-HOSTILE = "a'b\"c</script><img src=x onerror=alert(1)><!-- &amp; é 漢 {{x}} datum.x"
 GRID = {"vary": {"rate": [0.03, 0.1], "noise": [0.0, 0.5]}, "seeds": 5}
 VOID = ("meta", "img", "input", "br")
 
@@ -221,6 +220,8 @@ def test_a_large_study_is_quick_and_lean(large_page):
 
 
 def test_colours_are_those_of_okabe_and_ito_and_cells_differ():
+    from experiments.engine.page import charts
+
     assert len(set(charts.COLOURS)) == len(charts.COLOURS) == 7
     levels = [(a, b) for a in "stuv" for b in "xyz"]
     assert len(set(charts.styles(levels))) == 12

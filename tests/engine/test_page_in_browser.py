@@ -7,8 +7,7 @@ from experiments.engine.page import told
 from experiments.engine.page.vega import is_installed
 from experiments.engine.pictures import picture_of, write
 from tests.engine.browser import CHROMIUM, browser
-from tests.engine.page_folder import write_folder
-from tests.engine.test_page import HOSTILE
+from tests.engine.page_folder import HOSTILE, write_folder
 
 if not (CHROMIUM and is_installed()):
     reason = "needs a browser (chromium) and the extra `report`"

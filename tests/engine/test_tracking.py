@@ -62,22 +62,27 @@ def test_every_number_of_every_replica_is_there_once(tmp_path):
 
 def test_a_log_that_was_rewritten_is_told_anew(tmp_path):
     opened = write_folder(tmp_path / "study", **GRID, epochs=3)
+    first = ("report", 0, (), 0)
 
     def rewrite():
         from experiments.engine.tracking import Feed
 
         feed = Feed(opened.folder, lambda: TensorBoard(opened.folder / "tensorboard", opened.study))
         feed.read()
+        lines = read_lines(opened.folder)
+        again = [line | {"train_loss": 7.25} for line in lines if line_key(line) == first]
         with Log(opened.folder) as log:
-            log.keep({line_key(line) for line in read_lines(opened.folder) if line["cell"] == 0})
+            log.keep({line_key(line) for line in lines} - {first})
+            log.write([{n: v for n, v in line.items() if n != "crc"} for line in again])
         feed.read()
         feed.read()
         feed.close()
 
     rewrite()
     scalars, hyper = events(opened.folder)
-    assert set(hyper) == {"report/cell_0/seed_0", "report/cell_0/seed_1"}
-    assert len(scalars) == 2 * (3 * 3 + 4)
+    assert len(hyper) == 4 and len(scalars) == 4 * (3 * 3 + 4) + 1
+    assert scalars["report/cell_0/seed_0", "train_loss", 5] == 7.25
+    assert scalars["report/cell_0/seed_1", "train_loss", 5] != 7.25
 
 
 def test_they_are_off_unless_asked_for_and_go_on_where_they_were(tmp_path):
