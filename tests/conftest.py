@@ -44,9 +44,10 @@ CHECKED = [
         for name in (
             "analysis", "answer", "claim_text", "claims", "config", "contrasts", "diagnostics",
             "drawing", "folder", "grids", "illustrate", "interactions", "keys", "layer_text",
-            "lease", "options", "paired", "pairing", "pictures", "plan", "preview",
+            "lease", "options", "page", "paired", "pairing", "pictures", "plan", "preview",
             "program", "record", "results", "rows", "sampling", "session", "statistics", "step",
-            "study", "text", "train", "values", "verdicts", "visit_text", "word_vectors", "wording",
+            "study", "text", "tracking", "train", "values", "verdicts", "visit_text",
+            "word_vectors", "wording",
         )
     ),
 ]  # fmt: skip

@@ -291,8 +291,8 @@ REFUSED = {
     "study convnet --arm 'a layers=\"4k3' --arm b": "a quotation mark has no second",
     "study mlp --arm 'a l3=1' --arm b": "unknown field 'l3'; known: dataset,",
     "study mlp --arm 'a l2=x|1' --arm b": "--l2: expected a number, not 'x'",
-    "report": "report takes one folder: launch.py report DIR",
-    "report a b": "report takes one folder",
+    "report": "report takes folders: launch.py report DIR ...",
+    "resume a b": "resume takes one folder",
     "report nowhere": "nowhere: there is no such folder",
 }  # fmt: skip
 

@@ -17,6 +17,7 @@ from tests.engine import toy
 
 ENTRIES = {"toy": Entry(toy.TOY.summary, lambda: toy.TOY)}
 VERBS = ("report", "resume", "reproduce", "merge", "pack")
+SEVERAL = ("report", "merge")
 STUDY = "study toy --vary rate=0.03,0.1 --seeds 2 --lanes 4 --devices 2"
 
 
@@ -55,7 +56,7 @@ def refused(answer, *fragments):
 
 
 FLAGS = {
-    "report": (),
+    "report": ("--figures FORMAT", "--tables FORMAT"),
     "resume": ("--seeds INT", "--manual-dir DIR", "--checkpoint-every N|TIME", "--time-limit TIME"),
     "reproduce": ("--cells INT,...", "--seeds INT,...", "--tolerance FLOAT", "--out DIR"),
     "merge": ("--out DIR",),
@@ -65,7 +66,7 @@ FLAGS = {
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_help(call, verb, study):
-    takes = "DIR DIR ..." if verb == "merge" else "DIR"
+    takes = {"merge": "DIR DIR ...", "report": "DIR ..."}.get(verb, "DIR")
     for line in (f"{verb} --help", f"{verb} study -h"):
         code, out, err = call(line)
         assert (code, err) == (0, "")
@@ -78,7 +79,7 @@ def test_help(call, verb, study):
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_wrong_folders_and_flags(call, verb, study):
-    some = "folders" if verb == "merge" else "one folder"
+    some = "folders" if verb in SEVERAL else "one folder"
     refused(call(verb), f"{verb} takes {some}: launch.py {verb} DIR")
     refused(call(f"{verb} --sed 3"), f"{verb} takes {some}")
     refused(call(f"{verb} nowhere"), "nowhere: there is no such folder")
@@ -86,13 +87,15 @@ def test_wrong_folders_and_flags(call, verb, study):
     refused(call(f"{verb} file"), "file: there is no such folder")
     refused(call(f"{verb} {study.parent}"), "is not a study folder: it has no study.json")
     refused(call(f"{verb} study --lanes 4"), "unknown option --lanes; ")
-    if verb != "merge":
+    if verb not in SEVERAL:
         refused(call(f"{verb} study study"), f"{verb} takes one folder: launch.py {verb} DIR")
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
+        ("report study --figures bmp", "--figures bmp: one of pdf, svg, png"),
+        ("report study --tables html", "--tables html: one of markdown, latex, csv"),
         ("resume study --checkpoint-every 0", "--checkpoint-every 0: at least 1 epoch"),
         ("resume study --checkpoint-every abc", "--checkpoint-every abc: expected epochs"),
         ("resume study --checkpoint-every 5.5", "--checkpoint-every 5.5: expected epochs"),
@@ -141,7 +144,9 @@ def test_shards_are_merged_and_packed(call, finished):
     assert call(f"{STUDY} --shard 1/2 --out a")[0] == call(f"{STUDY} --shard 2/2 --out b")[0] == 0
     code, out, err = call("merge b a --out whole")
     assert (code, err) == (0, "")
-    assert out == f"{call(f'report {finished}')[1]}\nfolder: whole\n"
+    assert out == f"{call('report whole')[1]}\nfolder: whole\n"
+    alone = call(f"report {finished}")[1]
+    assert out.partition("\npage: ")[0] == alone.partition("\npage: ")[0]
     refused(call("merge a b --out whole"), "whole holds this study already; choose another --out")
     code, out, err = call("pack whole")
     assert (code, err) == (0, "")

@@ -23,7 +23,7 @@ VERBS = {
     "describe": "layers, shapes, parameters and FLOPs of a net",
     "run": "train one cell with one seed",
     "study": "train cells x seeds and answer with statistics",
-    "report": "print the answer of a study folder again",
+    "report": "print the answer of study folders again, and write a page of each",
     "resume": "go on with a study folder that was interrupted, or add seeds to it",
     "reproduce": "train a recorded study again and compare it, bit by bit",
     "merge": "join the folders of a study's shards",
@@ -35,7 +35,7 @@ VERBS = {
     "claim": "published results: what was reproduced; or run one",
 }
 FOLDER_VERBS = {
-    "report": "DIR",
+    "report": "DIR ...",
     "resume": "DIR",
     "reproduce": "DIR",
     "merge": "DIR DIR ...",
@@ -47,8 +47,11 @@ FOLDER_VERBS = {
 }
 """Verbs that work on study folders, and what they take before their options."""
 _TAKEN = {
-    "merge": "folders", "nearest": "a folder and words", "analogy": "a folder and three words",
-}  # fmt: skip
+    "report": "folders",
+    "merge": "folders",
+    "nearest": "a folder and words",
+    "analogy": "a folder and three words",
+}
 HELP = ("-h", "--help")
 INTERRUPTED = 130
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
@@ -148,12 +151,7 @@ def _folder_verb(experiments: "Mapping[str, Entry]", verb: str, rest: list[str],
     least = {"merge": 1}.get(verb, len([word for word in takes if word != "..."]))
     fits = len(given) == least or (takes[-1] == "..." and len(given) > least)
     if not any(word in HELP for word in rest) and not fits:
-        what = {
-            "merge": "folders",
-            "nearest": "a folder and words",
-            "analogy": "a folder and three words",
-        }
-        raise UsageError(f"{verb} takes {what.get(verb, 'one folder')}: {usage}")
+        raise UsageError(f"{verb} takes {_TAKEN.get(verb, 'one folder')}: {usage}")
     from experiments.engine import folder_commands
 
     return folder_commands.VERBS[verb](experiments, given, arguments, usage)

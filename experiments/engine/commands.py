@@ -126,8 +126,11 @@ def train(
     from experiments.engine.devices import setup
     from experiments.engine.folder import folder_of, planned_devices
     from experiments.engine.options import override_of
+    from experiments.engine.page.told import page_line
     from experiments.engine.preview import preview
+    from experiments.engine.reopen import reopened
     from experiments.engine.run import train_study
+    from experiments.engine.tracking import tracked
 
     training = asked.training
     setup(planned_devices(folder_of(study, training.out)))
@@ -139,9 +142,11 @@ def train(
     if training.dry_run:
         print(preview(study, training.out, **given))
         return 0
-    with memory_told():
+    events = tracked(folder_of(study, training.out), study, training.tensorboard, account)
+    with memory_told(), events:
         outcome = train_study(study, training.out, saving=asked.saving, echo=account, **given)
     parts = [outcome.text, *([conclude(outcome.folder)] if conclude else [])]
+    parts.append(page_line(reopened(outcome.folder, outcome.study)))
     print("\n\n".join([*parts, f"folder: {outcome.folder}"]))
     return 0
 

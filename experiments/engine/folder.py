@@ -3,7 +3,8 @@
 `study.json` (what was asked, the plan, the looks), `record.json` (where it came from),
 `sources.tar.gz`, `metrics.jsonl` (append-only, a line per replica and evaluation), `checkpoints/`
 (of the lane group in training), `parameters/` (final ones, a file per reporting replica),
-`results.csv` and `tuning.csv` (a row per replica), `report.txt` and `analysis.json`.
+`results.csv` and `tuning.csv` (a row per replica), `report.txt` and `analysis.json`, `report.html`
+(`page`), `figures/`, `tensorboard/`.
 """
 
 import hashlib

@@ -35,11 +35,21 @@ def _reopen(experiments: Entries, folder: str) -> "Reopened":
 
 
 def report(experiments: Entries, folders: list[str], argv: Sequence[str], usage: str) -> int:
-    """The answer of a folder, from what is recorded there."""
-    from experiments.engine.options import Nothing
+    """The answer of each folder, from what is recorded there, and its page."""
+    from experiments.engine.options import Report
+    from experiments.engine.page.papers import check, write_papers
+    from experiments.engine.page.told import comparison_line, page_line
+    from experiments.engine.page.vega import is_installed
 
-    _read(Nothing(), argv, usage)
-    print(_reopen(experiments, folders[0]).report(terminal_width(), account))
+    asked = _read(Report(), argv, usage).papers
+    check(asked.figures, asked.tables)
+    studies = [_reopen(experiments, folder) for folder in dict.fromkeys(folders)]
+    for opened in studies:
+        print(f"{opened.report(terminal_width(), account)}\n\n{page_line(opened)}")
+        for path in write_papers(opened, **vars(asked)):
+            print(path)
+    if len(studies) > 1 and is_installed():
+        print(comparison_line(studies))
     return 0
 
 
@@ -47,8 +57,11 @@ def resume(experiments: Entries, folders: list[str], argv: Sequence[str], usage:
     """Goes on with a folder's study; with more seeds or epochs if asked."""
     from experiments.engine.extend import add_epochs
     from experiments.engine.options import Resume
+    from experiments.engine.page.told import page_line
+    from experiments.engine.reopen import reopened
     from experiments.engine.run import train_study
     from experiments.engine.session import epochs_of
+    from experiments.engine.tracking import tracked
 
     asked = _read(Resume(), argv, usage)
     opened = _reopen(experiments, folders[0])
@@ -59,9 +72,10 @@ def resume(experiments: Entries, folders: list[str], argv: Sequence[str], usage:
     seeds = asked.more.seeds or max(opened.study.seeds, opened.contents.get("seeds", 0))
     study = dataclasses.replace(opened.study, seeds=seeds)
     given: dict[str, Any] = {"manual_dir": asked.more.manual_dir, "saving": asked.saving}
-    with memory_told():
+    with memory_told(), tracked(opened.folder, study, False, account):
         outcome = train_study(study, opened.folder, echo=account, width=terminal_width(), **given)
-    print(f"{outcome.text}\n\nfolder: {outcome.folder}")
+    page = page_line(reopened(outcome.folder, outcome.study))
+    print(f"{outcome.text}\n\n{page}\n\nfolder: {outcome.folder}")
     return 0
 
 
@@ -85,11 +99,13 @@ def merge(experiments: Entries, folders: list[str], argv: Sequence[str], usage: 
     """Joins the folders of a study's shards into the folder of the whole."""
     from experiments.engine.merge import merge
     from experiments.engine.options import Write
+    from experiments.engine.page.told import page_line
 
     asked = _read(Write(), argv, usage)
     parts = [_reopen(experiments, folder) for folder in folders]
     whole = merge(parts, asked.target.out, account)
-    print(f"{whole.report(terminal_width(), account)}\n\nfolder: {whole.folder}")
+    text = whole.report(terminal_width(), account)
+    print(f"{text}\n\n{page_line(whole)}\n\nfolder: {whole.folder}")
     return 0
 
 

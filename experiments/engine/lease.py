@@ -42,6 +42,12 @@ def lease(folder: pathlib.Path) -> Iterator[Callable[[], bool]]:
             path.unlink(missing_ok=True)
 
 
+def is_held(folder: pathlib.Path) -> bool:
+    """Whether a process works on the folder now."""
+    path = folder / "lease.json"
+    return not _abandoned(path, _read(path))
+
+
 def _take(path: pathlib.Path, mine: dict[str, object]) -> None:
     fresh = path.with_name(f"{path.name}.{mine['token']}")
     try:

@@ -36,6 +36,7 @@ class Training:
         dry_run: print cells, programs, plan, estimated time and memory; train and write nothing.
         diagnose: record gradients, activations and dead units per layer, and judge them.
         evaluate_every: epochs between evaluations on the validation rows.
+        tensorboard: write TensorBoard events into tensorboard/ of the study folder as it trains.
         manual_dir: folder of the publishers' data files (or ABLAX_MANUAL_DIR).
     """
 
@@ -43,6 +44,7 @@ class Training:
     dry_run: bool = False
     diagnose: bool = False
     evaluate_every: int = 1
+    tensorboard: bool = False
     manual_dir: Dir = None
 
 
@@ -238,6 +240,30 @@ class Write:
     """
 
     target: Target = Target()
+
+
+@dataclasses.dataclass(frozen=True)
+class Papers:
+    """What is written for a paper, into figures/ of the study folder.
+
+    Attributes:
+        figures: also write every chart: pdf, svg or png.
+        tables: also write every table: markdown, latex or csv.
+    """
+
+    figures: Annotated[str | None, Shown("FORMAT")] = None
+    tables: Annotated[str | None, Shown("FORMAT")] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Options of `report`.
+
+    Attributes:
+        papers: what is written for a paper, into figures/ of the study folder.
+    """
+
+    papers: Papers = Papers()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from experiments.engine import results
@@ -26,23 +26,31 @@ class Reopened:
     study: Study
     contents: Mapping[str, Any]
 
+    @property
+    def metrics(self) -> list[Metric]:
+        """What is measured, the primary metric first; nothing before training has begun."""
+        return [Metric(**metric) for metric in self.contents.get("metrics", [])]
+
+    def answer(self, lines: Sequence[Mapping[str, Any]], width: int) -> "results.Answer | None":
+        """What recorded lines say so far; None while no replica has finished."""
+        if not self.metrics or not finished(lines):
+            return None
+        looks = max(1, len(self.contents["looks"]))
+        return results.answer(self.study, self.metrics, lines, looks, width)
+
     def report(self, width: int, echo: Callable[[str], None] = print) -> str:
         """The answer from the recorded lines; says so where replicas are missing.
 
         Args:
             echo: called with a warning where lines are damaged.
         """
-        lines = read_lines(self.folder)
         if count := damaged_lines(self.folder):
             echo(
                 f"warning: {count} damaged lines of metrics.jsonl are left out; `resume "
                 f"{self.folder}` trains their replicas again"
             )
-        metrics = [Metric(**metric) for metric in self.contents.get("metrics", [])]
-        if not metrics or not finished(lines):
-            return f"{self.folder}: no replica has finished yet"
-        looks = max(1, len(self.contents["looks"]))
-        return results.answer(self.study, metrics, lines, looks, width).text
+        answer = self.answer(read_lines(self.folder), width)
+        return f"{self.folder}: no replica has finished yet" if answer is None else answer.text
 
 
 def reopen(experiments: "Mapping[str, Entry]", folder: pathlib.Path) -> Reopened:
@@ -62,6 +70,11 @@ def reopen(experiments: "Mapping[str, Entry]", folder: pathlib.Path) -> Reopened
         return Reopened(folder, _study(experiments[name].load(), contents), contents)
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{folder / 'study.json'} is damaged: {error!r}") from None
+
+
+def reopened(folder: pathlib.Path, study: Study) -> Reopened:
+    """The folder of a study that is at hand."""
+    return Reopened(folder, study, read_study(folder))
 
 
 def _study(experiment: Any, contents: Mapping[str, Any]) -> Study:

@@ -84,10 +84,24 @@ def make_grid(study: Study, jobs: Sequence[Job], done: Done, column: str) -> Gri
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a study says: the analysis of its primary metric, and the text a terminal shows."""
+    """What a study says.
+
+    Attributes:
+        analysis: of the primary metric.
+        text: what a terminal shows.
+        exploratory: of every other metric.
+        extra: "train" and "gap" -> per cell, the mean of the primary metric on the training rows,
+            and by how much it is larger there than on the test rows.
+        chosen: what tuning chose, by (cell, None), or by (cell, seed).
+        measures: what else was measured -> per cell its mean over seeds.
+    """
 
     analysis: Analysis
     text: str
+    exploratory: tuple[Analysis, ...]
+    extra: Mapping[str, Sequence[float | None]]
+    chosen: Mapping[tuple[int, int | None], Tuned]
+    measures: Mapping[str, Sequence[float | None]]
 
 
 def answer(
@@ -116,10 +130,11 @@ def answer(
         parts += textwrap.wrap("Part of a study: `merge` joins the folders of all parts.", width)
     parts += [render(analysis, width=width, extra=extra)]
     parts += [text] if (text := render_exploratory(others, width=width)) else []
-    parts += measures_text(study, jobs, done, metrics, width)
+    measures = further_measures(study, jobs, done, metrics)
+    parts += measures_text(study, jobs, measures, width)
     parts += tuning_text(study, chosen, metric, width)
     parts += diagnosis_text(lines, lambda cell: label(study, cell))
-    return Answer(analysis, "\n".join(parts))
+    return Answer(analysis, "\n".join(parts), tuple(others), extra, chosen, measures)
 
 
 def _means(values: np.ndarray) -> list[float | None]:
@@ -136,26 +151,32 @@ def _exploratory(metrics: Sequence[Metric]) -> list[tuple[Metric, str]]:
     ]
 
 
-def measures_text(
-    study: Study, jobs: Sequence[Job], done: Done, metrics: Sequence[Metric], width: int
-) -> list[str]:
-    """Per cell, the mean over seeds of what the experiment measured beside its metrics."""
+def further_measures(
+    study: Study, jobs: Sequence[Job], done: Done, metrics: Sequence[Metric]
+) -> dict[str, list[float | None]]:
+    """What the experiment measured beside its metrics -> per cell the mean over seeds."""
     scored = {f"{s}_{m.name}" for s in ("train", "validation", "test") for m in metrics}
     known = {*LINE_FIELDS, *scored}
     lines = [done[job.key] for job in jobs if job.key in done]
     names = [name for name in dict.fromkeys(n for line in lines for n in line) if name not in known]
-    if not names:
+    return {name: _means(make_grid(study, jobs, done, name).values) for name in names}
+
+
+def measures_text(
+    study: Study, jobs: Sequence[Job], measures: Mapping[str, Sequence[float | None]], width: int
+) -> list[str]:
+    """The table of further measures, and what the experiment says to them."""
+    if not measures:
         return []
-    columns = [_means(make_grid(study, jobs, done, name).values) for name in names]
     rows = [
-        [*cell.levels.values(), *(_short(column[i]) for column in columns)]
+        [*cell.levels.values(), *(_short(column[i]) for column in measures.values())]
         for i, cell in enumerate(study.cells)
     ]
-    header = [*factors(study), *names]
+    header = [*factors(study), *measures]
     text = ["Further measures of the final nets, means over seeds:"]
     text += table(header, rows, width, len(factors(study)))
     configs = {job.cell: job.config for job in jobs}
-    return text + _remarks(study, configs, dict(zip(names, columns, strict=True)), width)
+    return text + _remarks(study, configs, measures, width)
 
 
 def _remarks(

@@ -1,11 +1,13 @@
 """Studies that several tests look at, each trained once."""
 
+import time
 from typing import Any
 
 import pytest
 
 from experiments.engine.plan import Override
 from experiments.engine.run import Outcome, run_study
+from tests.engine.page_folder import write_folder
 from tests.engine.probe import PROBE, SMALL
 from tests.engine.toy import TOY
 
@@ -47,3 +49,17 @@ def base(train):
         echo=said.append,
     )
     return outcome, said
+
+
+@pytest.fixture(scope="session")
+def large_page(tmp_path_factory):
+    """The page of 1,000 replicas with 50 evaluations each, and the seconds it took."""
+    from experiments.engine.page.told import page_line
+
+    rates, noises = [0.01 * (1 + i) for i in range(20)], [0.0, 0.1, 0.2, 0.3, 0.4]
+    folder = tmp_path_factory.mktemp("large") / "study"
+    grid = {"rate": rates, "noise": noises}
+    opened = write_folder(folder, vary=grid, seeds=10, epochs=50, replicas=1000)
+    started = time.perf_counter()
+    page_line(opened)
+    return folder / "report.html", time.perf_counter() - started

@@ -1,0 +1,148 @@
+"""The tables of a study: its cells, what was compared, what else was measured, every replica."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments.engine.page.facts import Facts
+from experiments.engine.page.sheet import Entry, Sheet
+from experiments.engine.results import Answer
+from experiments.engine.statistics import Analysis, Contrast
+from experiments.engine.tables import row_of
+from experiments.engine.values import spell
+from experiments.engine.wording import (
+    Scale,
+    difference_scale,
+    family,
+    label,
+    p_text,
+    value_scale,
+)
+
+
+def sheets(facts: Facts) -> list[Sheet]:
+    """Every table that has rows."""
+    answer = facts.answer
+    if answer is None:
+        return []
+    analysis = answer.analysis
+    found = [
+        cells(answer),
+        contrasts("simple", "Simple effects (the headline)", analysis, analysis.simple_effects),
+        contrasts("contrasts", "Level minus reference", analysis, analysis.contrasts),
+        interactions(analysis),
+        *(
+            contrasts(f"exploratory-{i + 1}", "Exploratory", other, other.contrasts)
+            for i, other in enumerate(answer.exploratory)
+        ),
+        measures(answer),
+    ]
+    return [sheet for sheet in found if sheet.rows]
+
+
+def cells(answer: Answer) -> Sheet:
+    """One row per cell: the primary metric over seeds, and what went wrong."""
+    analysis = answer.analysis
+    scale, percent = value_scale(analysis), f"{100 * analysis.confidence:g} %"
+    numbers = ["n", f"mean{scale.unit}", "sd", f"{percent} interval", *answer.extra]
+    tuned = list(dict.fromkeys(name for each in answer.chosen.values() for name in each.values))
+    rows = []
+    for i, cell in enumerate(analysis.cells):
+        summary, values = cell.summary, answer.chosen.get((i, None))
+        row = [*map(_level, cell.levels), Entry(str(summary.n), summary.n)]
+        row += [_number(summary.mean, scale), _number(summary.sd, scale)]
+        low = summary.interval[0] if summary.interval else None
+        row.append(Entry(scale.interval(summary.interval), low))
+        row += [_number(column[i], scale) for column in answer.extra.values()]
+        row += [_level(spell(values.values[n])) if values else Entry("") for n in tuned]
+        row += [Entry(str(cell.diverged), cell.diverged)]
+        rows.append([*row, Entry(str(cell.did_not_train), cell.did_not_train)])
+    header = [*analysis.factors, *numbers, *tuned, "diverged", "did not train"]
+    return Sheet("cells", f"Test {analysis.metric.name} of every cell", header, rows)
+
+
+def contrasts(name: str, title: str, analysis: Analysis, items: Sequence[Contrast]) -> Sheet:
+    """One row per level-minus-reference difference, paired by seed."""
+    scale, corrected = difference_scale(analysis), family(analysis, len(items), "Holm")
+    header = [
+        "difference", f"estimate{scale.unit}", "interval", f"p ({corrected})", "verdict",
+        "sign-flip p", "n", "better in", "worse in", "seed correlation", "detectable",
+    ]  # fmt: skip
+    rows = []
+    for item in items:
+        p = item.p if analysis.exploratory else item.p_adjusted
+        beside = [_p(item.p_sign_flip), *_counts(item.n, item.wins, item.losses)]
+        correlation = item.correlation
+        text = "-" if correlation is None else f"{correlation:.2f}"
+        reason = f" ({item.reason})" if item.reason else ""
+        low = item.interval[0] if item.interval else None
+        rows.append([
+            Entry(label(item)), _number(item.estimate, scale, "+"),
+            Entry(scale.interval(item.interval, "+"), low), _p(p),
+            Entry(f"{item.verdict}{reason}"), *beside,
+            Entry(text, correlation), _number(item.detectable, scale),
+        ])  # fmt: skip
+    return Sheet(name, f"{title}: {analysis.metric.name}", header, rows)
+
+
+def interactions(analysis: Analysis) -> Sheet:
+    """One row per two-way interaction."""
+    scale = difference_scale(analysis)
+    corrected = family(analysis, len(analysis.interactions), "max-|t|")
+    header = ["interaction", f"change{scale.unit}", f"p ({corrected})", "n", "real"]
+    rows = []
+    for item in analysis.interactions:
+        names = [f"{name} {level}" for name, level in zip(item.factors, item.levels, strict=True)]
+        numbers = [_number(item.estimate, scale, "+"), _p(item.p), *_counts(item.n)]
+        rows.append([Entry(" x ".join(names)), *numbers, Entry("yes" if item.is_real else "no")])
+    return Sheet("interactions", "Does one effect depend on another factor?", header, rows)
+
+
+def measures(answer: Answer) -> Sheet:
+    """Per cell, what the experiment measured beside its metrics."""
+    cells, columns = answer.analysis.cells, answer.measures
+    rows = [
+        [*map(_level, cell.levels), *(_plain(column[i]) for column in columns.values())]
+        for i, cell in enumerate(cells)
+    ]
+    header = [*answer.analysis.factors, *columns]
+    title = "Further measures of the final nets, means over seeds"
+    return Sheet("measures", title, header, rows if columns else [])
+
+
+def replicas(facts: Facts) -> list[dict[str, Any]]:
+    """The rows of `results.csv`, without the fields that all replicas share."""
+    rows = [row_of(facts.study, line) for line in facts.finals]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    always = {"cell", "seed", "status", *(facts.study.cells[0].levels if facts.study.cells else ())}
+    kept = [name for name in names if name in always or not _is_constant(rows, name)]
+    return [{name: row.get(name) for name in kept} for row in rows]
+
+
+def _is_constant(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
+    """Whether no replica differs in it; measured numbers always count as different."""
+    values = [row.get(name) for row in rows]
+    return not any(isinstance(v, float) for v in values) and all(v == values[0] for v in values)
+
+
+def _number(value: float | None, scale: Scale, sign: str = "") -> Entry:
+    return Entry(scale.number(value, sign), value)
+
+
+def _plain(value: float | None) -> Entry:
+    return Entry("-" if value is None else f"{value:,.6g}", value)
+
+
+def _level(text: str) -> Entry:
+    """A level; sorted as a number where it is one."""
+    try:
+        return Entry(text, float(text))
+    except ValueError:
+        return Entry(text)
+
+
+def _p(p: float | None) -> Entry:
+    return Entry("-" if p is None else p_text(p).removeprefix("p "), p)
+
+
+def _counts(*counts: int) -> list[Entry]:
+    return [Entry(str(count), count) for count in counts]
