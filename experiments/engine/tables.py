@@ -43,12 +43,20 @@ def _order(key: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def row_of(study: Study, line: Mapping[str, Any]) -> dict[str, Any]:
-    """A replica's row: its cell, levels, seed, every field of its config, what was measured."""
+    """A replica's row: its cell, levels, seed, every field of its config, what was measured.
+
+    The config field `cell` of recurrent nets stands in the column `config_cell`.
+    """
     job = make_job(study, line["phase"], line["cell"], {}, line["seed"])
     config = describe(job.config) | line["tuned"]
     measured = {name: value for name, value in line.items() if name not in HIDDEN_FIELDS}
     levels = study.cells[line["cell"]].levels
-    return {"cell": line["cell"], **levels, "seed": line["seed"], **config, **measured}
+    row = {"cell": line["cell"]} | _renamed(levels) | {"seed": line["seed"]}
+    return row | _renamed(config) | measured
+
+
+def _renamed(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"config_{name}" if name == "cell" else name: v for name, v in fields.items()}
 
 
 def write_csv(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:

@@ -2,9 +2,10 @@
 
 import csv
 
+from experiments import memory
 from experiments.engine.log import finished
 from experiments.engine.study import make_study
-from experiments.engine.tables import write_results
+from experiments.engine.tables import read_results, write_results
 from tests.engine.test_folder import STUDY, line
 from tests.engine.toy import TOY
 
@@ -47,3 +48,13 @@ def test_results_name_the_arm(tmp_path):
     rows = rows_of(tmp_path / "results.csv")
     assert [(row["arm"], row["decay"]) for row in rows] == [("plain", "none"), ("decayed", "0.1")]
     assert not (tmp_path / "tuning.csv").exists()
+
+
+def test_a_cell_of_recurrent_nets_is_not_a_cell_of_the_study(tmp_path):
+    study = make_study(memory.EXPERIMENT, vary={"cell": ["rnn", "gru"]}, seeds=1)
+    done = finished(line(cell=cell, final=True, lines=0, status="finished") for cell in (0, 1))
+    write_results(tmp_path, study, done)
+    rows = read_results(tmp_path)
+    assert [(key, row["config_cell"]) for key, row in rows.items()] == [
+        ((0, 0), "rnn"), ((1, 0), "gru"),
+    ]  # fmt: skip
