@@ -16,8 +16,8 @@ GRID = {"vary": {"rate": [0.03, 0.1]}, "seeds": 2}
 
 def events(folder):
     """(run, tag, step) -> value, and run -> hyper-parameters, of all event files."""
-    from tensorboardX.proto.event_pb2 import Event
-    from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
+    from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
+    from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData  # pyright: ignore[reportAttributeAccessIssue]
 
     scalars, hyper = {}, {}
     for path in sorted((folder / "tensorboard").rglob("events*")):
