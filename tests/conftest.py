@@ -53,6 +53,12 @@ CHECKED = [
 ]  # fmt: skip
 """Modules whose annotations are checked; the rest name types that only a type checker imports."""
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the longest test, so that no worker waits for it at the end."""
+    items.sort(key=lambda item: item.path.name != "test_readme.py")
+
+
 _hook = install_import_hook(CHECKED, "tests.typecheck.check")
 
 
