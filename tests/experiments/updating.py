@@ -52,12 +52,15 @@ def train(config: Optimizer, floats: dict[str, jax.Array], total: int = STEPS) -
 
     def one(floats: dict[str, jax.Array]) -> Any:
         optimizer = make_optimizer(dataclasses.replace(config, **floats), total)
+
+        def step(carry: Any, gradient: Any) -> tuple[Any, None]:
+            params, state = carry
+            updates, state = optimizer.update(gradient, state, params)
+            return (optax.apply_updates(params, updates), state), None
+
+        gradients = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(single, GRADIENTS))
         params = single(START)
-        state = optimizer.init(params)
-        for gradient in GRADIENTS:
-            updates, state = optimizer.update(single(gradient), state, params)
-            params = optax.apply_updates(params, updates)
-        return params
+        return jax.lax.scan(step, (params, optimizer.init(params)), gradients)[0][0]
 
     return named(jax.jit(jax.vmap(one))(floats))
 
