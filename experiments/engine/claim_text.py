@@ -36,8 +36,9 @@ def published_text(rule: Rule, quantity: Quantity) -> str:
     """`65.10 % (authors' code)`, `6.00 times (paper)`; "-" for none."""
     if rule.published is None:
         return "-"
-    unit = unit_of(rule, quantity) or "times"
-    return f"{number(rule.published.value, quantity)} {unit} ({rule.published.by})"
+    unit = "times" if rule.statistic == "ratio" else unit_of(rule, quantity)
+    value = f"{number(rule.published.value, quantity)} {unit}".rstrip()
+    return f"{value} ({rule.published.by})"
 
 
 def accepted(rule: Rule, quantity: Quantity) -> str:
