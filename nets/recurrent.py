@@ -269,9 +269,3 @@ class RecurrentStack(nn.Module):
         if self.dropout_form == "steps" or not train:
             return drop(x, train=train)
         return x * drop(jnp.ones_like(x[:, :1]), train=True)
-
-
-def last_state(carries: Sequence[Carry], *, bidirectional: bool) -> Float[Array, "batch outputs"]:
-    """The last layer's state after the last element, of both directions side by side."""
-    final = carries[-2:] if bidirectional else carries[-1:]
-    return jnp.concatenate([carry[0] for carry in final], axis=-1)

@@ -1,7 +1,7 @@
 """Nets that read sequences: a stack of recurrent layers and a linear layer over what it gives."""
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from nets.classifier import Classifier, dense
 from nets.initializers import INITIALIZERS, BiasInit, InitFunction
-from nets.recurrent import RecurrentStack, last_state
+from nets.recurrent import RecurrentStack
 
 Reading = Literal["last", "mean", "all", "each"]
 
@@ -23,9 +23,9 @@ class SequenceNet(Classifier):
     Attributes:
         stack: the recurrent layers.
         outputs: scores, or numbers.
-        reading: what the linear layer sees: the state after the last element (of both directions,
-            where there are two), the mean of all states, all states side by side, or the state at
-            each element, for outputs at each.
+        reading: what the linear layer sees of what the stack gives, dropout included: the state
+            after the last element (of both directions, where there are two), the mean of all
+            states, all states side by side, or the state at each element, for outputs at each.
         time_axes: how many of the inputs' axes after the batch count the elements of a sequence;
             the rest are the numbers of an element. 2 reads images pixel by pixel.
         kernel_init, bias_init: of the linear layer.
@@ -49,8 +49,7 @@ class SequenceNet(Classifier):
         """
         length = math.prod(inputs.shape[1 : 1 + self.time_axes])
         sequences = inputs.reshape(len(inputs), length, -1)
-        states, carries = self.stack(sequences, train=train)
-        seen = self._read(states, carries)
+        seen = self._read(self.stack(sequences, train=train)[0])
         scores = dense(
             seen, self.outputs, "output",
             use_bias=True, kernel_init=self.kernel_init, bias_init=self.bias_init,
@@ -58,10 +57,13 @@ class SequenceNet(Classifier):
         )  # fmt: skip
         return seen, scores
 
-    def _read(self, states: jax.Array, carries: Any) -> jax.Array:
+    def _read(self, states: jax.Array) -> jax.Array:
         match self.reading:
+            case "last" if self.stack.bidirectional:
+                forward, back = jnp.split(states, 2, axis=-1)
+                return jnp.concatenate([forward[:, -1], back[:, 0]], axis=-1)
             case "last":
-                return last_state(carries, bidirectional=self.stack.bidirectional)
+                return states[:, -1]
             case "mean":
                 return jnp.mean(states, axis=1)
             case "all":

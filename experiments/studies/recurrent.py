@@ -49,7 +49,7 @@ RECURRENT = {
         "Where does dropout help a recurrent net: on what a layer gives, on its state, or on the "
         "state's weights?",
         vary={"dropout": "none,0.3", "state_dropout": "none,0.3", "weight_dropout": "none,0.3"},
-        tune={"learning_rate": "3e-3,1e-2,3e-2"},
+        tune={"learning_rate": "3e-3,1e-2,3e-2,1e-1"},
         config=PENALISED,
         seeds=10,
     ),

@@ -41,6 +41,25 @@ def test_elements_of_a_sequence(case):
     assert shapes["output"]["kernel"].shape == (length * 32, 10)
 
 
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("reading", ["last", "mean", "all"])
+def test_dropout_reaches_whatever_is_read(reading, bidirectional):
+    """At a rate of nearly 1 nothing is read but zeros; without, the ends are the last carries'."""
+    changes = {"reading": reading, "bidirectional": bidirectional, "dropout": 0.999999}
+    net = sequence_classifier.make_net(replace(CONFIG, changes), Spec((6,), 3))
+    x, key = jax.random.normal(jax.random.key(1), (2, 6)), jax.random.key(2)
+    variables = net.init(jax.random.key(0), x, train=False)
+    read = functools.partial(net.apply, variables, x, method=net.features_and_scores)
+    dropped, _ = read(train=True, rngs={"dropout": key})
+    kept, _ = read(train=False)
+    assert not np.asarray(dropped).any() and np.asarray(kept).all()
+    if reading == "last":
+        stack = {"params": variables["params"]["stack"]}
+        carries = net.stack.apply(stack, x[..., None], train=False)[1]
+        expected = np.concatenate([carry[0] for carry in carries], axis=-1)
+        np.testing.assert_array_equal(kept, expected)
+
+
 def test_rows_of_an_image_follow_each_other():
     """The last state of a net that adds up what it reads is the sum over rows."""
     adding = {"activation": ACTIVATIONS["identity"], "recurrent_init": INITIALIZERS["identity"]}
