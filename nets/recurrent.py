@@ -130,7 +130,7 @@ class Recurrent(nn.Module):
             cell.carry(batch, self.features, dtype) if carry is None else carry,
             keep,
             None if mask is None else jnp.swapaxes(mask, 0, 1),
-            self._nudge(),
+            self._nudge(dtype),
         )
         self._note_gates(inputs)
         states, last = recur(
@@ -163,12 +163,12 @@ class Recurrent(nn.Module):
         added = jnp.stack([jnp.asarray(more.get(part, 0.0), jnp.float32) for part in parts])
         return (drawn + added[:, None]).reshape(-1)
 
-    def _nudge(self) -> Carry | None:
+    def _nudge(self, dtype: DTypeLike) -> Carry | None:
         """Zeros that diagnostics differentiate by, in the collection "nudges"."""
         if not self.has_variable("nudges", "carries"):
             return None
         nudge: Carry = self.get_variable("nudges", "carries")
-        return nudge
+        return tuple(each.astype(dtype) for each in nudge)
 
     def _note_gates(self, inputs: Recurrence) -> None:
         """How far each gate is open, where somebody asks for it.

@@ -49,6 +49,19 @@ def test_gradients_by_carries_are_those_of_the_rest_of_the_sequence(name):
         np.testing.assert_allclose(found[t], np.sqrt(squares).mean(), rtol=1e-4)
 
 
+def test_gradients_by_carries_of_half_precision():
+    net, variables = made("lstm")
+
+    def found(net):
+        def last_states(nudges):
+            states = net.apply(variables | {"nudges": nudges}, X, train=False)[0]
+            return jnp.sum(states[:, -1].astype(jnp.float32), axis=-1)
+
+        return carry_gradients(last_states, (), net.cell.carry(3, 5, jnp.float32), 6)
+
+    np.testing.assert_allclose(found(net.clone(dtype=jnp.bfloat16)), found(net), rtol=0.1)
+
+
 def carries_before(net, variables, reverse) -> list[Any]:
     """The carry before each step, of runs over ever more of the sequence."""
     x = X[:, ::-1] if reverse else X
