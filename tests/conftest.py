@@ -44,7 +44,8 @@ CHECKED = [
         for name in (
             "analysis", "answer", "claim_text", "claims", "config", "contrasts", "diagnostics",
             "drawing", "folder", "grids", "illustrate", "interactions", "keys", "layer_text",
-            "lease", "options", "page", "paired", "pairing", "pictures", "plan", "preview",
+            "lease", "net_options", "options", "page", "paired", "pairing", "pictures", "plan",
+            "preview",
             "program", "record", "results", "rows", "sampling", "session", "statistics", "step",
             "study", "text", "tracking", "train", "values", "verdicts", "visit_text",
             "word_vectors", "wording",

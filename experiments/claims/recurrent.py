@@ -16,7 +16,7 @@ from experiments.engine.claims import Claim, Line, Published, Quantity, Rule
 MNIST1D_NOTEBOOK = MNIST1D_CODE + ", shuffled positions"
 CONSTANT = "the variance of the sum of two numbers from U(0, 1), 2/12 (derived)"
 WITHOUT_MEMORY = (
-    "10 ln 8 / (T + 20): Arjovsky et al. 2016, arXiv 1511.06464, section 5.1 (read elsewhere)"
+    "10 ln 8 / (T + 20): Arjovsky et al. 2016, arXiv 1511.06464, section 5.1 (transcribed)"
 )
 TUTORIAL = (
     "github.com/tensorflow/models, tutorials/rnn/ptb/ptb_word_lm.py, the small configuration in "

@@ -122,7 +122,7 @@ def pack(experiments: Entries, folders: list[str], argv: Sequence[str], usage: s
 
 def sample(experiments: Entries, folders: list[str], argv: Sequence[str], usage: str) -> int:
     """What a trained language model writes after a prompt."""
-    from experiments.engine.options import Sample
+    from experiments.engine.net_options import Sample
     from experiments.engine.sampling import sample
 
     asked = _read(Sample(), argv, usage)
@@ -132,7 +132,7 @@ def sample(experiments: Entries, folders: list[str], argv: Sequence[str], usage:
 
 def nearest(experiments: Entries, named: list[str], argv: Sequence[str], usage: str) -> int:
     """The words whose vectors are most like those of some words."""
-    from experiments.engine.options import Nearest
+    from experiments.engine.net_options import Nearest
     from experiments.engine.word_vectors import WordVectors
 
     asked = _read(Nearest(), argv, usage).asking
@@ -145,7 +145,7 @@ def nearest(experiments: Entries, named: list[str], argv: Sequence[str], usage: 
 
 def analogy(experiments: Entries, named: list[str], argv: Sequence[str], usage: str) -> int:
     """The words that are to c as b is to a."""
-    from experiments.engine.options import Analogy
+    from experiments.engine.net_options import Analogy
     from experiments.engine.word_vectors import WordVectors
 
     asked = _read(Analogy(), argv, usage)
@@ -164,7 +164,7 @@ def _listed(answers: Sequence[tuple[str, float]]) -> str:
 
 def export(experiments: Entries, folders: list[str], argv: Sequence[str], usage: str) -> int:
     """A file of word vectors, as word2vec writes them."""
-    from experiments.engine.options import Export
+    from experiments.engine.net_options import Export
     from experiments.engine.word_vectors import WordVectors
 
     asked = _read(Export(), argv, usage).exporting

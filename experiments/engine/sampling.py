@@ -9,7 +9,7 @@ import numpy as np
 from experiments.engine.config import coerce, leaf_of
 from experiments.engine.errors import UsageError
 from experiments.engine.log import finished, read_lines
-from experiments.engine.options import Writing
+from experiments.engine.net_options import Writing
 from experiments.engine.parameters import read_parameters, read_vocabulary
 from experiments.engine.reopen import Reopened
 from experiments.engine.study import Job, label, make_job
