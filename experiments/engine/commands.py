@@ -130,6 +130,7 @@ def train(
     from experiments.engine.preview import preview
     from experiments.engine.reopen import reopened
     from experiments.engine.run import train_study
+    from experiments.engine.trackers import trackers
     from experiments.engine.tracking import tracked
 
     training = asked.training
@@ -142,8 +143,9 @@ def train(
     if training.dry_run:
         print(preview(study, training.out, **given))
         return 0
-    events = tracked(folder_of(study, training.out), study, training.tensorboard, account)
-    with memory_told(), events:
+    folder = folder_of(study, training.out)
+    wanted = {"tensorboard": training.tensorboard, "wandb": training.wandb}
+    with memory_told(), tracked(folder, trackers(folder, study, **wanted), account):
         outcome = train_study(study, training.out, saving=asked.saving, echo=account, **given)
     parts = [outcome.text, *([conclude(outcome.folder)] if conclude else [])]
     parts.append(page_line(reopened(outcome.folder, outcome.study)))

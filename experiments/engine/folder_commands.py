@@ -61,6 +61,7 @@ def resume(experiments: Entries, folders: list[str], argv: Sequence[str], usage:
     from experiments.engine.reopen import reopened
     from experiments.engine.run import train_study
     from experiments.engine.session import epochs_of
+    from experiments.engine.trackers import trackers
     from experiments.engine.tracking import tracked
 
     asked = _read(Resume(), argv, usage)
@@ -72,7 +73,8 @@ def resume(experiments: Entries, folders: list[str], argv: Sequence[str], usage:
     seeds = asked.more.seeds or max(opened.study.seeds, opened.contents.get("seeds", 0))
     study = dataclasses.replace(opened.study, seeds=seeds)
     given: dict[str, Any] = {"manual_dir": asked.more.manual_dir, "saving": asked.saving}
-    with memory_told(), tracked(opened.folder, study, False, account):
+    followed = trackers(opened.folder, study)
+    with memory_told(), tracked(opened.folder, followed, account):
         outcome = train_study(study, opened.folder, echo=account, width=terminal_width(), **given)
     page = page_line(reopened(outcome.folder, outcome.study))
     print(f"{outcome.text}\n\n{page}\n\nfolder: {outcome.folder}")

@@ -37,6 +37,8 @@ class Training:
         diagnose: record gradients, activations and dead units per layer, and judge them.
         evaluate_every: epochs between evaluations on the validation rows.
         tensorboard: write TensorBoard events into tensorboard/ of the study folder as it trains.
+        wandb: also log a Weights & Biases run per replica; WANDB_PROJECT, WANDB_ENTITY and
+            WANDB_MODE=offline work as always.
         manual_dir: folder of the publishers' data files (or ABLAX_MANUAL_DIR).
     """
 
@@ -45,6 +47,7 @@ class Training:
     diagnose: bool = False
     evaluate_every: int = 1
     tensorboard: bool = False
+    wandb: bool = False
     manual_dir: Dir = None
 
 

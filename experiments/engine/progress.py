@@ -16,6 +16,7 @@ class Meter:
     def __init__(self, total: int, *, quiet: bool = False) -> None:
         self._total, self._done = max(total, 1), 0
         self._started = self._printed = time.monotonic()
+        self._note = ""
         self._quiet = quiet
         self._bar: Progress | None = None
         console = Console(file=sys.stderr)
@@ -55,16 +56,20 @@ class Meter:
         """Replica-steps per second so far."""
         return self._done / max(time.monotonic() - self._started, 1e-9)
 
+    def note(self, text: str) -> None:
+        """Says how the replicas in training stand; shown until the next note."""
+        self._note = text
+
     def advance(self, steps: int, text: str) -> None:
         """Counts finished replica-steps; `text` says where the study is."""
         self._done += steps
+        said = list(filter(None, (text, self._note)))
         shown = f"{self.rate:,.{0 if self.rate >= 10 else 1}f} replica-steps/s"
         if self._bar:
-            self._bar.update(self._task, advance=steps, description=text, rate=shown)
+            self._bar.update(self._task, advance=steps, description="\n".join(said), rate=shown)
         elif not self._quiet and time.monotonic() - self._printed > PLAIN_SECONDS:
             self._printed = time.monotonic()
             left = (self._total - self._done) / self.rate
             share = 100 * self._done / self._total
-            print(
-                f"{share:3.0f} %  {text}  {shown}, {left:.0f} s left", file=sys.stderr, flush=True
-            )
+            where = f"{share:3.0f} %  {'; '.join(said)}"
+            print(f"{where}  {shown}, {left:.0f} s left", file=sys.stderr, flush=True)

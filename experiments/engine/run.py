@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import functools
 import pathlib
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -37,6 +38,7 @@ from experiments.engine.session import (
     prepare_programs,
     train_jobs,
 )
+from experiments.engine.standing import standing_text
 from experiments.engine.statistics import Analysis, Metric
 from experiments.engine.study import Study, make_study, reporting_pairs, tuning_jobs
 from experiments.engine.tables import write_results
@@ -255,7 +257,11 @@ def _train(
             Meter(missing * steps) as meter,
             concurrent.futures.ThreadPoolExecutor(1) as pool,
         ):
-            work = Work(folder, study.evaluate_every, log, meter, *saved, leftover=begun - {*done})
+            standing = functools.partial(standing_text, study, metric)
+            work = Work(
+                folder, study.evaluate_every, log, meter, standing, *saved,
+                leftover=begun - {*done},
+            )  # fmt: skip
             session = Session(study, prepared, done, work, pool, echo)
             train_jobs(session, tuning_jobs(study), "tuning")
             chosen = results.choices(study, metric, done)

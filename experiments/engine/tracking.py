@@ -1,77 +1,58 @@
-"""TensorBoard events of a study while it trains, fed from `metrics.jsonl` alone.
+"""Curves of a study for other tools while it trains, fed from `metrics.jsonl` alone.
 
-Events are derived: `tensorboard/` is written anew whenever the recorded lines were rewritten.
+What they hold is derived: it is told anew whenever the recorded lines were rewritten.
 """
 
 import contextlib
 import pathlib
-import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
-from experiments.engine.errors import UsageError
 from experiments.engine.log import line_key
 from experiments.engine.sealed import open_line
 from experiments.engine.study import Study
 from experiments.engine.tables import LINE_FIELDS
 
 POLL_SECONDS = 2.0
-INSTALL = "python -m pip install tensorboardX"
 BESIDE = {*LINE_FIELDS, "epoch", "diverged", "diagnosis"}
 
+Line = Mapping[str, Any]
 
+
+@runtime_checkable
+class Run(Protocol):
+    """Where the curves of one replica go."""
+
+    def add(self, values: Mapping[str, float], step: int) -> None:
+        """Takes the numbers of one step."""
+
+    def close(self) -> None:
+        """Everything is where it belongs when it returns."""
+
+
+@runtime_checkable
 class Tracker(Protocol):
-    """Where recorded lines go."""
+    """A tool that shows curves."""
 
-    def write(self, line: Mapping[str, Any]) -> None:
-        """Takes one sound line of `metrics.jsonl`, in their order."""
+    name: str
 
-    def close(self) -> None:
-        """Everything is on the disk when it returns."""
+    def restart(self) -> None:
+        """Forgets what was told before."""
 
-
-class TensorBoard:
-    """A run per replica: curves over steps, and its levels, tuned values and seed as
-    hyper-parameters."""
-
-    def __init__(self, folder: pathlib.Path, study: Study) -> None:
-        self._folder, self._study = folder, study
-        self._writers: dict[tuple[Any, ...], Any] = {}
-        shutil.rmtree(folder, ignore_errors=True)
-
-    def write(self, line: Mapping[str, Any]) -> None:
-        """Adds the numbers of a line; a final one ends the replica's run."""
-        key, final = line_key(line), bool(line.get("final"))
-        writer = self._writer(key, line)
-        for name, value in line.items():
-            if name not in BESIDE and isinstance(value, int | float):
-                writer.add_scalar(f"final/{name}" if final else name, value, line.get("step", 0))
-        if final:
-            self._writers.pop(key).close()
-
-    def close(self) -> None:
-        """Ends every run."""
-        for writer in self._writers.values():
-            writer.close()
-        self._writers.clear()
-
-    def _writer(self, key: tuple[Any, ...], line: Mapping[str, Any]) -> Any:
-        if key not in self._writers:
-            from tensorboardX import SummaryWriter
-            from tensorboardX.summary import hparams
-
-            writer: Any = SummaryWriter(logdir=str(self._folder / _run(line)))
-            levels = self._study.cells[line["cell"]].levels
-            given = {**levels, **line["tuned"], "seed": line["seed"], "phase": line["phase"]}
-            _, *session = hparams({name: _value(v) for name, v in given.items()}, {})
-            for summary in session:
-                writer.file_writer.add_summary(summary)
-            self._writers[key] = writer
-        return self._writers[key]
+    def begin(self, line: Line) -> Run:
+        """The run of a replica, from any of its lines."""
+        ...
 
 
-def _run(line: Mapping[str, Any]) -> str:
+def given(study: Study, line: Line) -> dict[str, Any]:
+    """A replica's levels, tuned values, seed and phase; numbers where they are some."""
+    levels = study.cells[line["cell"]].levels
+    named = {**levels, **line["tuned"], "seed": line["seed"], "phase": line["phase"]}
+    return {name: _value(value) for name, value in named.items()}
+
+
+def run_name(line: Line) -> str:
     """`report/cell_0/seed_3`; a run that tunes has its values below."""
     tuned = "-".join(f"{name}_{value}" for name, value in line["tuned"].items())
     parts = [line["phase"], f"cell_{line['cell']}", f"seed_{line['seed']}"]
@@ -81,7 +62,7 @@ def _run(line: Mapping[str, Any]) -> str:
 
 
 def _value(value: Any) -> Any:
-    """A number where it is one, so that TensorBoard can sort and filter by it."""
+    """A number where it is one, so that a tool can sort and filter by it."""
     try:
         return float(value)
     except ValueError:
@@ -89,15 +70,14 @@ def _value(value: Any) -> Any:
 
 
 class Feed:
-    """Hands new lines of a study folder to a tracker, which begins again if they were rewritten.
+    """Hands new lines of a study folder to a tracker, from the first again if they were rewritten.
 
-    Args:
-        begin: makes the tracker.
+    Each replica is a run of its own; its final line ends the run.
     """
 
-    def __init__(self, folder: pathlib.Path, begin: Callable[[], Tracker]) -> None:
-        self._path, self._begin = folder / "metrics.jsonl", begin
-        self._tracker: Tracker | None = None
+    def __init__(self, folder: pathlib.Path, tracker: Tracker) -> None:
+        self._path, self._tracker = folder / "metrics.jsonl", tracker
+        self._runs: dict[tuple[Any, ...], Run] = {}
         self._inode, self._offset = 0, 0
 
     def read(self) -> None:
@@ -110,57 +90,60 @@ class Feed:
             status = self._path.stat()
             if status.st_ino != self._inode or status.st_size < self._offset:
                 self.close()
-                self._tracker, self._inode, self._offset = self._begin(), status.st_ino, 0
+                self._tracker.restart()
+                self._inode, self._offset = status.st_ino, 0
             stream.seek(self._offset)
             whole, found, _ = stream.read().rpartition(b"\n")
         self._offset += len(whole) + len(found)
         for text in whole.decode("utf-8", "replace").split("\n"):
             line = open_line(text)
-            if line is not None and self._tracker is not None:
-                self._tracker.write(line)
+            if line is not None:
+                self._write(line)
 
     def close(self) -> None:
-        """Closes the tracker."""
-        if self._tracker is not None:
-            self._tracker.close()
+        """Ends every run."""
+        while self._runs:
+            self._runs.popitem()[1].close()
+
+    def _write(self, line: Line) -> None:
+        key, final = line_key(line), bool(line.get("final"))
+        run = self._runs.get(key) or self._runs.setdefault(key, self._tracker.begin(line))
+        values = {
+            f"final/{name}" if final else name: value
+            for name, value in line.items()
+            if name not in BESIDE and isinstance(value, int | float)
+        }
+        run.add(values, line.get("step", 0))
+        if final:
+            self._runs.pop(key).close()
 
 
 @contextlib.contextmanager
 def tracked(
-    folder: pathlib.Path, study: Study, wanted: bool, echo: Callable[[str], None]
+    folder: pathlib.Path, trackers: Sequence[Tracker], echo: Callable[[str], None]
 ) -> Iterator[None]:
-    """Writes TensorBoard events of a study while the block trains it, and once more at its end.
+    """Tells trackers of a study while the block trains it, and once more at its end.
 
-    What fails there is told in one line and stops the events, not the study. A folder that has
-    events goes on having them.
-
-    Raises:
-        UsageError: they are wanted, and tensorboardX is not installed.
+    What fails there is told in one line and stops that tracker, not the study.
     """
-    place = folder / "tensorboard"
-    if not (wanted or place.is_dir()):
-        yield
-        return
-    try:
-        import tensorboardX
-    except ImportError:
-        raise UsageError(f"--tensorboard needs the extra `track`: {INSTALL}") from None
-    del tensorboardX
-    feed, stop = Feed(folder, lambda: TensorBoard(place, study)), threading.Event()
+    stop = threading.Event()
 
-    def follow() -> None:
+    def follow(tracker: Tracker) -> None:
+        feed = Feed(folder, tracker)
         try:
             while not stop.wait(POLL_SECONDS):
                 feed.read()
             feed.read()
             feed.close()
         except Exception as error:
-            echo(f"warning: no further TensorBoard events: {type(error).__name__}: {error}")
+            echo(f"warning: no further {tracker.name}: {type(error).__name__}: {error}")
 
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
+    threads = [threading.Thread(target=follow, args=[each], daemon=True) for each in trackers]
+    for thread in threads:
+        thread.start()
     try:
         yield
     finally:
         stop.set()
-        thread.join()
+        for thread in threads:
+            thread.join()

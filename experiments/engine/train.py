@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -91,6 +91,7 @@ class Work:
         folder: the study folder.
         evaluate_every: epochs between evaluations.
         log, meter: where lines go, and where progress is shown.
+        standing: how replicas stand, of the lines of one evaluation.
         checkpoints: of the group in training.
         states: the last states of groups that are done; None where they are not kept.
         control: when to save.
@@ -101,6 +102,7 @@ class Work:
     evaluate_every: int
     log: Log
     meter: Meter
+    standing: Callable[[Sequence[Mapping[str, Any]]], str]
     checkpoints: Checkpoints
     states: Checkpoints | None
     control: Control
@@ -261,7 +263,9 @@ class _Recorder:
         """Writes the evaluations that wait."""
         while self.pending:
             found = self.pending.pop()
-            self.work.log.write(evaluation_lines(self.group.jobs, found))
+            lines = evaluation_lines(self.group.jobs, found)
+            self.work.log.write(lines)
+            self.work.meter.note(self.work.standing(lines))
             mine = np.asarray(found.stopped)[: len(self.group.jobs)]
             self.stopped = bool(np.all(mine != RUNNING))
 

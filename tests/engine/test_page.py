@@ -13,11 +13,13 @@ import pytest
 
 from experiments import Entry
 from experiments.engine import cli
+from experiments.engine.log import Log
 from experiments.engine.page import told
 from experiments.engine.page.facts import read_facts
 from experiments.engine.page.vega import is_installed
 from experiments.engine.pictures import picture_of, write
-from tests.engine.page_folder import HOSTILE, write_folder
+from experiments.engine.study import tuning_jobs
+from tests.engine.page_folder import HOSTILE, evaluation, write_folder
 from tests.engine.toy import TOY
 
 if not is_installed():
@@ -206,6 +208,34 @@ def test_a_diverged_replica_has_no_value_and_is_named(tmp_path):
     assert page.texts["#problems"].count("diverged at step 7") == 2
     final = page.data["charts"]["final"]["rows"]
     assert sum(row["value"] is None for row in final if row["kind"] == "replica") == 2
+
+
+def test_rates_of_divergence_and_survivors_have_tables(tmp_path, whole):
+    opened = write_folder(tmp_path / "lost", **GRID, diverged=tuple((2, s) for s in range(5)))
+    page, answer = page_of(opened), read_facts(opened).answer
+    assert answer is not None
+    lost = [item for item in answer.analysis.contrasts if item.divergence]
+    assert lost and lost[0].divergence is not None and lost[0].divergence.level == 5
+    table = page.texts["#table-failures"]
+    assert f"{lost[0].divergence.p_adjusted:.3f}" in table and "Holm of 2" in table
+    assert "exact McNemar p" in table and "rate 0.1 - 0.03" in table
+    assert "rate 0.1 - 0.03" in page.texts["#table-survivors"]
+    assert "#table-failures" not in whole[1].texts and "#table-survivors" not in whole[1].texts
+
+
+def test_a_study_that_still_tunes_shows_each_cell_at_its_best_value(tmp_path):
+    grid = {"vary": {"noise": [0.0, 0.5]}, "tune": {"rate": [0.01, 0.1]}, "seeds": 5}
+    opened = write_folder(tmp_path / "tunes", **grid, replicas=0)
+    best = {0: "0.1", 1: "0.01"}
+    with Log(opened.folder) as log:
+        for job in tuning_jobs(opened.study):
+            worse = 0.0 if dict(job.tuned)["rate"] == best[job.cell] else 1.0
+            lines = [evaluation(job, epoch, diagnose=False) for epoch in (1, 2)]
+            log.write([each | {"validation_error": worse + 1 / each["epoch"]} for each in lines])
+    page = page_of(opened)
+    curves = page.data["curves"]["validation_error"]
+    assert [(curve["mean"], curve["n"]) for curve in curves] == [([1.0, 0.5], [3, 3])] * 2
+    assert "Still tuning: each cell at the value that scores best" in page.texts["#curves"]
 
 
 def test_one_cell_and_one_seed(tmp_path):

@@ -6,7 +6,8 @@ import pytest
 
 from experiments.engine.errors import UsageError
 from experiments.engine.log import Log, line_key, read_lines
-from experiments.engine.tracking import TensorBoard, tracked
+from experiments.engine.trackers import TensorBoard, trackers
+from experiments.engine.tracking import Feed, tracked
 from tests.engine.page_folder import write_folder
 
 pytest.importorskip("tensorboardX", reason="needs the extra `track`")
@@ -35,16 +36,16 @@ def events(folder):
     return scalars, hyper
 
 
-def said_by(folder, study, act=lambda: None, wanted=True):
+def said_by(folder, study, **wanted):
     said = []
-    with tracked(folder, study, wanted, said.append):
-        act()
+    with tracked(folder, trackers(folder, study, **wanted), said.append):
+        pass
     return said
 
 
 def test_every_number_of_every_replica_is_there_once(tmp_path):
     opened = write_folder(tmp_path / "study", **GRID, epochs=3)
-    assert said_by(opened.folder, opened.study) == []
+    assert said_by(opened.folder, opened.study, tensorboard=True) == []
     scalars, hyper = events(opened.folder)
     assert set(hyper) == {f"report/cell_{c}/seed_{s}" for c in (0, 1) for s in (0, 1)}
     run = hyper["report/cell_1/seed_1"]
@@ -65,9 +66,7 @@ def test_a_log_that_was_rewritten_is_told_anew(tmp_path):
     first = ("report", 0, (), 0)
 
     def rewrite():
-        from experiments.engine.tracking import Feed
-
-        feed = Feed(opened.folder, lambda: TensorBoard(opened.folder / "tensorboard", opened.study))
+        feed = Feed(opened.folder, TensorBoard(opened.folder, opened.study))
         feed.read()
         lines = read_lines(opened.folder)
         again = [line | {"train_loss": 7.25} for line in lines if line_key(line) == first]
@@ -87,11 +86,11 @@ def test_a_log_that_was_rewritten_is_told_anew(tmp_path):
 
 def test_they_are_off_unless_asked_for_and_go_on_where_they_were(tmp_path):
     opened = write_folder(tmp_path / "study", **GRID)
-    said_by(opened.folder, opened.study, wanted=False)
-    assert not (opened.folder / "tensorboard").exists()
     said_by(opened.folder, opened.study)
+    assert not (opened.folder / "tensorboard").exists()
+    said_by(opened.folder, opened.study, tensorboard=True)
     before = events(opened.folder)
-    said_by(opened.folder, opened.study, wanted=False)
+    said_by(opened.folder, opened.study)
     assert events(opened.folder) == before
 
 
@@ -101,8 +100,8 @@ def test_what_fails_is_told_and_does_not_stop_the_study(tmp_path, monkeypatch):
     def fail(self, line):
         raise OSError("no space")
 
-    monkeypatch.setattr(TensorBoard, "write", fail)
-    (said,) = said_by(opened.folder, opened.study)
+    monkeypatch.setattr(TensorBoard, "begin", fail)
+    (said,) = said_by(opened.folder, opened.study, tensorboard=True)
     assert said == "warning: no further TensorBoard events: OSError: no space"
 
 
@@ -112,4 +111,4 @@ def test_without_tensorboardx_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     opened = write_folder(tmp_path / "study", **GRID)
     with pytest.raises(UsageError, match="--tensorboard needs the extra `track`: python -m pip"):
-        said_by(opened.folder, opened.study)
+        said_by(opened.folder, opened.study, tensorboard=True)

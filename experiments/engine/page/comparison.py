@@ -155,7 +155,7 @@ def joined_curves(studies: Sequence[Facts]) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
     start = 0
     for facts in studies:
-        for metric, each in series.curves(facts.lines).items():
+        for metric, each in series.curves(facts).items():
             moved = [curve | {"cell": curve["cell"] + start} for curve in each]
             found.setdefault(metric, []).extend(moved)
         start += len(facts.labels)

@@ -10,6 +10,7 @@ from experiments.engine.log import damaged_lines, finished, read_lines
 from experiments.engine.reopen import Reopened
 from experiments.engine.results import Answer, report_jobs
 from experiments.engine.sealed import read_json
+from experiments.engine.statistics import Metric
 from experiments.engine.study import Job, Study, label, reporting_pairs, tuning_jobs
 from experiments.engine.tuning import choices
 
@@ -23,6 +24,7 @@ class Facts:
     Attributes:
         folder: where it is.
         study: what was asked.
+        metrics: what is measured, the primary metric first; empty before training has begun.
         answer: what it says so far; None while no replica has finished.
         lines: every sound line of `metrics.jsonl`.
         finals: the final line of every finished reporting replica.
@@ -37,6 +39,7 @@ class Facts:
 
     folder: pathlib.Path
     study: Study
+    metrics: Sequence[Metric]
     answer: Answer | None
     lines: Lines
     finals: Lines
@@ -51,7 +54,7 @@ class Facts:
     @property
     def metric(self) -> str:
         """The name of the primary metric; "" before training has begun."""
-        return next((each["name"] for each in self.contents.get("metrics", [])), "")
+        return next((metric.name for metric in self.metrics), "")
 
     @property
     def labels(self) -> list[str]:
@@ -74,6 +77,7 @@ def read_facts(opened: Reopened, width: int = 100) -> Facts:
     return Facts(
         folder=folder,
         study=study,
+        metrics=opened.metrics,
         answer=opened.answer(lines, width),
         lines=lines,
         finals=finals,

@@ -13,7 +13,7 @@ NAME = "report.html"
 
 def page(facts: Facts) -> str:
     """The page of a study, finished or not."""
-    tables, curves = sheets.sheets(facts), series.curves(facts.lines)
+    tables, curves = sheets.sheets(facts), series.curves(facts)
     diagnosed = series.diagnoses(facts)
     charts = drawn.every_chart(facts, diagnosed, curves)
     parts = {
@@ -21,7 +21,7 @@ def page(facts: Facts) -> str:
         "problems": sections.problems(facts),
         "effects": sections.effects(charts),
         "tuning": sections.tuning(charts),
-        "curves": sections.curves(curves, facts.metric),
+        "curves": sections.curves(curves, facts.metric, tunes=series.still_tunes(facts)),
         "layers": sections.layers(facts, diagnosed),
         "pictures": sections.pictures(facts),
         "provenance": sections.provenance(facts),

@@ -66,7 +66,7 @@ def specs(facts: Facts) -> dict[str, dict[str, Any]]:
     """Every chart with rows and a legend: curves of each metric, layers after the last epoch."""
     from experiments.engine.page.drawn import every_chart, without_gaps
 
-    curves, diagnosed = series.curves(facts.lines), series.diagnoses(facts)
+    curves, diagnosed = series.curves(facts), series.diagnoses(facts)
     drawn = every_chart(facts, diagnosed, curves)
     found = {
         name: (each["spec"], each["rows"], "") for name, each in drawn.items() if not each["build"]

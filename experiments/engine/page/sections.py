@@ -82,14 +82,20 @@ def tuning(drawn: Mapping[str, Any]) -> str:
     return section("tuning", "Tuning", *figures)
 
 
-def curves(found: Mapping[str, Any], metric: str) -> str:
-    """Learning curves, at first those of a metric's validation score."""
+def curves(found: Mapping[str, Any], metric: str, *, tunes: bool = False) -> str:
+    """Learning curves, at first those of a metric's validation score.
+
+    Args:
+        tunes: the study has nothing but its tuning yet.
+    """
     if not found:
         return ""
     caption = (
         "Mean over seeds with its 95 % t interval (from three seeds on). A seed that diverged "
         "leaves the mean where it did."
     )
+    if tunes:
+        caption = f"Still tuning: each cell at the value that scores best so far. {caption}"
     first = f"validation_{metric}"
     controls = [
         choice("metric", "metric", list(found), first), tick("seeds", "every seed"),

@@ -10,6 +10,7 @@ import numpy as np
 from experiments.engine.config import spell
 from experiments.engine.contrasts import summarise
 from experiments.engine.page.facts import Facts, Lines
+from experiments.engine.standing import standings
 from experiments.engine.statistics import Analysis
 from experiments.engine.verdicts import in_order, medians, verdicts
 
@@ -19,17 +20,18 @@ NO_CURVE = ("cell", "seed", "epoch", "step", "lines")
 Rows = list[dict[str, Any]]
 
 
-def curves(lines: Lines) -> dict[str, list[dict[str, Any]]]:
+def curves(facts: Facts) -> dict[str, list[dict[str, Any]]]:
     """Metric -> per cell the mean over seeds of every epoch, its 95 % t interval, and each seed.
 
-    Below three seeds there is no interval. The mean is over the seeds whose value is finite;
+    While a study tunes and has nothing else, each cell is shown at the value that scores best so
+    far. Below three seeds there is no interval. The mean is over the seeds whose value is finite;
     "n" counts them.
 
     Returns:
         metric -> [{"cell", "x": epochs, "mean", "low", "high", "n", "seeds": {seed: values}}].
     """
-    kept = [each for each in lines if each["phase"] == "report" and "step" in each]
-    kept = [line for line in kept if not line.get("final") and "epoch" in line]
+    every = [each for each in facts.lines if "epoch" in each and "step" in each]
+    kept = [line for line in every if line["phase"] == "report"] or _at_best(facts, every)
     names = dict.fromkeys(name for line in kept for name in line if _is_curve(name, line))
     by_cell: dict[int, list[Mapping[str, Any]]] = collections.defaultdict(list)
     for line in kept:
@@ -38,6 +40,19 @@ def curves(lines: Lines) -> dict[str, list[dict[str, Any]]]:
         name: [_curve(cell, mine, name) for cell, mine in sorted(by_cell.items())] for name in names
     }
     return {name: each for name, each in found.items() if any(curve["seeds"] for curve in each)}
+
+
+def still_tunes(facts: Facts) -> bool:
+    """Whether only replicas that tune have been evaluated."""
+    return {line["phase"] for line in facts.lines} == {"tune"}
+
+
+def _at_best(facts: Facts, lines: Lines) -> Lines:
+    """The lines of each cell's best tuned value so far."""
+    if not facts.metrics:
+        return []
+    best = {each.cell: each.tuned for each in reversed(standings(lines, facts.metrics[0]))}
+    return [line for line in lines if line["tuned"] == best.get(line["cell"])]
 
 
 def _is_curve(name: str, line: Mapping[str, Any]) -> bool:

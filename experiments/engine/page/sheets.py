@@ -34,6 +34,8 @@ def sheets(facts: Facts) -> list[Sheet]:
             contrasts(f"exploratory-{i + 1}", "Exploratory", other, other.contrasts)
             for i, other in enumerate(answer.exploratory)
         ),
+        failures(analysis),
+        survivors(analysis),
         measures(answer),
     ]
     return [sheet for sheet in found if sheet.rows]
@@ -95,6 +97,35 @@ def interactions(analysis: Analysis) -> Sheet:
         numbers = [_number(item.estimate, scale, "+"), _p(item.p), *_counts(item.n)]
         rows.append([Entry(" x ".join(names)), *numbers, Entry("yes" if item.is_real else "no")])
     return Sheet("interactions", "Does one effect depend on another factor?", header, rows)
+
+
+def failures(analysis: Analysis) -> Sheet:
+    """One row per difference with diverged replicas: their numbers, and exact McNemar."""
+    header = ["difference", "level", "reference", "of replicas", "exact McNemar p", "corrected"]
+    rows = []
+    for items in (analysis.simple_effects, analysis.contrasts):
+        corrected = Entry(family(analysis, len(items), "Holm"))
+        for item in items:
+            if lost := item.divergence:
+                numbers = _counts(lost.level, lost.reference, lost.replicas)
+                rows.append([Entry(label(item)), *numbers, _p(lost.p_adjusted), corrected])
+    return Sheet("failures", "Diverged: level against reference", header, rows)
+
+
+def survivors(analysis: Analysis) -> Sheet:
+    """The same differences without the replicas that failed, which are a selection."""
+    scale = difference_scale(analysis)
+    header = ["difference", f"estimate{scale.unit}", "interval", "n"]
+    rows = []
+    for item in (*analysis.simple_effects, *analysis.contrasts):
+        left = item.survivors
+        if left is not None:
+            low = left.interval[0] if left.interval else None
+            interval = Entry(scale.interval(left.interval, "+"), low)
+            rows.append(
+                [Entry(label(item)), _number(left.mean, scale, "+"), interval, *_counts(left.n)]
+            )
+    return Sheet("survivors", "Survivors only: a selection, no verdict", header, rows)
 
 
 def measures(answer: Answer) -> Sheet:
