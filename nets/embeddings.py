@@ -3,7 +3,7 @@
 A text is read in blocks: T words to predict, the centres, and the I = T + 2 * window words among
 and around them. Every function is pure and takes rows of the two tables, one of inputs and one of
 outputs, that were looked up once for a whole block; so a block's scores are one matrix product.
-(`nets.embedding` has the embeddings of language models, which are layers of a net.)
+(`nets.lookup` has the embeddings of language models, which are layers of a net.)
 
 Shapes: [blocks, I, D] rows of inputs, [blocks, T, ...] of what is predicted. Losses are sums.
 """

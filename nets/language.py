@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Integer
 
 from nets.classifier import dense
-from nets.embedding import Embedding
 from nets.initializers import INITIALIZERS, BiasInit, InitFunction, bias_initializer
+from nets.lookup import Embedding
 from nets.losses import softmax_cross_entropy
 from nets.recurrence import Carry
 from nets.recurrent import RecurrentStack

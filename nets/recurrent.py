@@ -11,8 +11,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from nets.cells import Cell
-from nets.embedding import Rows, look_up
 from nets.initializers import INITIALIZERS, BiasInit, InitFunction, bias_initializer
+from nets.lookup import Rows, look_up
 from nets.over_time import opening_numbers
 from nets.recurrence import Carry, Recurrence, project, recur, steps_of
 from nets.regularizers import Dropout

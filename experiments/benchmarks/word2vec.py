@@ -2,13 +2,17 @@
 
 `make bench`, or `python -m experiments.benchmarks.word2vec --help`. Both read the same words of a
 text for as many epochs at the same settings, gensim's defaults; after the last epoch both are
-judged by the same word sets. The sides take turns, an epoch each, in processes of their own.
+judged by the same word sets. The sides take turns, an epoch each, in processes of their own. From
+three seeds on, the scores of both are compared.
 """
 
 import argparse
 import contextlib
 import sys
 from collections.abc import Mapping, Sequence
+
+import numpy as np
+import scipy.stats
 
 from experiments.benchmarks import report
 from experiments.benchmarks.words import WordProblem, text_of
@@ -17,6 +21,10 @@ from experiments.engine.errors import AblaxError
 
 MISSING = "gensim is not installed: `make bench` installs it, or `pip install gensim`"
 SCORES = ("wordsim353", "simlex999", "analogies")
+FEWEST = 3
+"""Seeds from which the scores of both sides are compared."""
+
+Found = Mapping[str, Mapping[str, float]]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,11 +41,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"word2vec benchmark: {error}", file=sys.stderr)
         return error.code
     report.begin("Word vector benchmark", "experiments.benchmarks.word2vec")
+    found = []
     for seed in range(options.seeds):
         problem = WordProblem(
             options.manual_dir, options.dataset, options.epochs, seed, workers=options.workers
         )
-        _compare(problem)
+        found.append(_compare(problem))
+    if options.seeds >= FEWEST:
+        _print_parity(found)
     report.end()
     return 0
 
@@ -58,8 +69,44 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _compare(problem: WordProblem) -> None:
-    """One table: both sides on one problem, in turns."""
+def parity(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float, float, str]:
+    """How two samples of one score compare, a larger one being better.
+
+    Args:
+        ours, theirs: one value per seed, three or more; the seeds of two programs are not pairs.
+
+    Returns:
+        Difference of the means, its 95 % interval (Welch 1947), and "no worse", "better" or
+        "worse": the last two where the interval lies on one side of 0.
+    """
+    difference = float(np.mean(ours) - np.mean(theirs))
+    if np.ptp(ours) == np.ptp(theirs) == 0:
+        low = high = difference
+    else:
+        test = scipy.stats.ttest_ind(ours, theirs, equal_var=False)
+        low, high = map(float, test.confidence_interval())
+    verdict = "better" if low > 0 else "worse" if high < 0 else "no worse"
+    return difference, low, high, verdict
+
+
+def _print_parity(found: Sequence[Found]) -> None:
+    """A table of every score that all trainings have."""
+    print(
+        f"\n## Ablax's scores against gensim's, {len(found)} seeds\n\n"
+        "| score | Ablax | gensim | difference | 95 % interval | |\n|---|---|---|---|---|---|"
+    )
+    for name in SCORES:
+        if all(name in each for sides in found for each in sides.values()):
+            ours, theirs = ([sides[side][name] for sides in found] for side in ("Ablax", "gensim"))
+            difference, low, high, verdict = parity(ours, theirs)
+            print(
+                f"| {name} | {np.mean(ours):.3f} | {np.mean(theirs):.3f} | {difference:+.3f} | "
+                f"[{low:+.3f}, {high:+.3f}] | {verdict} |"
+            )
+
+
+def _compare(problem: WordProblem) -> Found:
+    """One table: both sides on one problem, in turns. Returns what their vectors are worth."""
     from experiments.benchmarks import ablax_words, gensim_words
 
     with contextlib.ExitStack() as stack:
@@ -86,6 +133,7 @@ def _compare(problem: WordProblem) -> None:
             f"{found[name]['bytes_per_word']:,.0f} | {note} |",
             flush=True,
         )
+    return found
 
 
 def _words_of(problem: WordProblem) -> int:

@@ -48,6 +48,21 @@ def test_gensim_trains_on_the_same_vocabulary():
     assert scores(model.wv.vectors, dataset) == {}
 
 
+def test_parity_is_a_welch_interval():
+    ours, theirs = [0.342, 0.356, 0.364], [0.333, 0.334, 0.328]
+    difference, low, high, verdict = word2vec.parity(ours, theirs)
+    spread = np.var(ours, ddof=1) / 3 + np.var(theirs, ddof=1) / 3
+    assert difference == pytest.approx(0.0223333, rel=1e-5)
+    assert high - difference == pytest.approx(difference - low)
+    # degrees of freedom 2.32 by Welch and Satterthwaite: the 97.5 % quantile lies between t(2)'s
+    # 4.303 and t(3)'s 3.182
+    assert 3.182 < (high - difference) / np.sqrt(spread) < 4.303
+    assert verdict == "no worse"
+    assert word2vec.parity([0.5, 0.51, 0.52], [0.1, 0.11, 0.12])[3] == "better"
+    assert word2vec.parity([0.1, 0.11, 0.12], [0.5, 0.51, 0.52])[3] == "worse"
+    assert word2vec.parity([0.5] * 3, [0.5] * 3) == (0.0, 0.0, 0.0, "no worse")
+
+
 def test_without_gensim_one_message_and_exit_code_2(monkeypatch, capsys):
     monkeypatch.setitem(__import__("sys").modules, "gensim", None)
     assert word2vec.main([]) == 2

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import itertools
 import pathlib
 import shlex
 from typing import Any
@@ -16,16 +15,14 @@ from experiments import Entry, language_model
 from experiments.data.text import make_text
 from experiments.engine.cli import main
 from experiments.engine.config import replace, split
-from experiments.engine.control import Control, Interrupted
 from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Data
 from experiments.engine.keys import key_of
-from experiments.engine.log import read_lines
-from experiments.engine.parameters import parameters_path
 from experiments.engine.plan import Override
 from experiments.engine.run import run_study
 from experiments.engine.step import Replica, Trainer
 from nets.language import LanguageModel
+from tests.experiments.stopped import assert_same_nets, recorded, stop_and_resume
 
 WORDS = "the cat sat on the mat. a dog saw the cat and the mat.\n"
 TEXT = make_text(
@@ -164,29 +161,13 @@ def study(folder: pathlib.Path, steps: int) -> pathlib.Path:
     return folder
 
 
-def lines(folder):
-    """What was measured, and the digests of the parameters and of the states carried."""
-    return sorted(
-        ({k: v for k, v in line.items() if k != "time"} for line in read_lines(folder)), key=str
-    )
-
-
 @pytest.mark.parametrize("question", [3, 14])
 def test_resumed_in_mid_epoch_is_uninterrupted_to_the_bit(trained, monkeypatch, tmp_path, question):
     """Stopped within the first and the second epoch, with the states after some windows."""
-    count = itertools.count(1)
-    monkeypatch.setattr(Control, "reason", lambda self: "a test" * (next(count) == question))
-    with pytest.raises(Interrupted):
-        study(tmp_path, steps=1)
-    assert any(path.is_dir() for path in (tmp_path / "checkpoints").iterdir())
-    monkeypatch.undo()
-    study(tmp_path, steps=1)
-    assert lines(tmp_path) == lines(trained)
-    paths = [parameters_path(folder, 0, 0) for folder in (tmp_path, trained)]
-    with np.load(paths[0]) as found, np.load(paths[1]) as expected:
-        assert any(name.startswith("model_state/carry/") for name in found)
-        for name in expected:
-            np.testing.assert_array_equal(found[name], expected[name])
+    stop_and_resume(monkeypatch, tmp_path, lambda: study(tmp_path, steps=1), question)
+    assert recorded(tmp_path) == recorded(trained)
+    names = assert_same_nets(tmp_path, trained)
+    assert any(name.startswith("model_state/carry/") for name in names)
 
 
 @pytest.fixture

@@ -14,7 +14,10 @@ from experiments.engine.config import replace, split
 from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Data
 from experiments.engine.keys import Streams
+from experiments.engine.plan import Override
+from experiments.engine.run import run_study
 from experiments.engine.step import Replica, State, Trainer
+from tests.experiments.stopped import assert_same_nets, recorded, stop_and_resume
 
 TOPICS = ("red green blue pink brown white black grey", "cat dog cow pig hen fox owl bat")
 TINY = {
@@ -198,6 +201,23 @@ def test_lines_of_single_words_have_no_pairs(tmp_path):
     path.write_text("one\ntwo\n" * 40)
     with pytest.raises(UsageError, match="no line of its train text has two"):
         pieces(str(path))
+
+
+def test_resumed_in_mid_epoch_is_uninterrupted_to_the_bit(topics_file, monkeypatch, tmp_path):
+    values = {"dataset": "text", "text_file": topics_file, **TINY}
+    config = replace(word2vec.EXPERIMENT.config, values)
+
+    def train(name, calls):
+        run_study(
+            word2vec.EXPERIMENT, config, seeds=2, out=tmp_path / name, echo=lambda text: None,
+            override=Override(lanes=2, devices=1, steps_per_call=calls),
+        )  # fmt: skip
+
+    train("whole", 1000)
+    part = tmp_path / "part"
+    stop_and_resume(monkeypatch, part, lambda: train("part", 1), 5)
+    assert recorded(part) == recorded(tmp_path / "whole")
+    assert assert_same_nets(part, tmp_path / "whole") == {"params/input", "params/output"}
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nets.cells import GRU, LSTM
-from nets.embedding import Embedding, Rows, look_up
+from nets.lookup import Embedding, Rows, look_up
 from nets.recurrent import RecurrentStack
 
 TOKENS = jnp.asarray([[0, 2, 2], [4, 0, 1]])
