@@ -43,12 +43,11 @@ CHECKED = [
         f"experiments.engine.{name}"
         for name in (
             "analysis", "answer", "claim_text", "claims", "config", "contrasts", "diagnostics",
-            "drawing", "folder", "grids", "illustrate", "interactions", "keys", "layer_text",
-            "lease", "net_options", "options", "page", "paired", "pairing", "pictures", "plan",
-            "preview",
-            "program", "record", "results", "rows", "sampling", "session", "statistics", "step",
-            "study", "text", "tracking", "train", "values", "verdicts", "visit_text",
-            "word_vectors", "wording",
+            "drawing", "folder", "grids", "illustrate", "interactions", "jobs", "keys",
+            "layer_text", "lease", "net_options", "options", "page", "paired", "pairing",
+            "pictures", "plan", "prepare", "preview", "program", "record", "results", "rows",
+            "sampling", "session", "standing", "statistics", "step", "study", "text", "trackers",
+            "tracking", "train", "values", "verdicts", "visit_text", "word_vectors", "wording",
         )
     ),
 ]  # fmt: skip

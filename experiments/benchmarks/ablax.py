@@ -21,8 +21,8 @@ from experiments.engine.config import replace
 from experiments.engine.devices import setup
 from experiments.engine.experiment import Experiment, Tree
 from experiments.engine.plan import Override, Plan
+from experiments.engine.prepare import compile_program, possible_jobs, prepare_programs
 from experiments.engine.program import Program
-from experiments.engine.session import compile_program, possible_jobs, prepare_programs
 from experiments.engine.study import Study, make_study
 from experiments.engine.train import Group, cut, make_group
 from experiments.mlp import EXPERIMENT

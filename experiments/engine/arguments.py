@@ -14,15 +14,7 @@ from typing import Annotated, Any, NoReturn, TypeVar, get_args, get_origin
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
-from experiments.engine.config import (
-    Leaf,
-    field_docs,
-    fitted,
-    get,
-    leaves,
-    parse,
-    replace,
-)
+from experiments.engine.config import Leaf, field_docs, fitted, get, leaves, parse, replace
 from experiments.engine.errors import UsageError
 from experiments.engine.values import Shown, choices_of, spell, takes
 

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from experiments.engine import session
+from experiments.engine import prepare
 from experiments.engine.config import describe
 from experiments.engine.experiment import Data, Experiment, Tree
 from experiments.engine.layer_text import by, layer_table, total_lines
@@ -34,11 +34,11 @@ def describe_net(
         UsageError, DataMissingError: the config or its data set cannot be used.
     """
     study = make_study(experiment, config, seeds=1)
-    prepared = session.prepare_programs(study, manual_dir, Override(), [], lambda text: None)
+    prepared = prepare.prepare_programs(study, manual_dir, Override(), [], lambda text: None)
     (entry,) = prepared.values()
     replica, own = entry.shapes
     state: State = jax.eval_shape(entry.trainer.init, replica)
-    data = Data(session.shapes_of(entry.dataset), own)
+    data = Data(prepare.shapes_of(entry.dataset), own)
     sample = experiment.sample_input(config, entry.dataset.spec)
     forward, update = compiled_flops(entry, state, replica, data, sample)
     net = experiment.make_net(config, entry.dataset.spec)
@@ -58,7 +58,7 @@ def describe_net(
     lines += [
         f"forward, one example, compiled: {count(forward)}FLOP",
         f"one update{batch}, compiled: {count(update)}FLOP",
-        f"updates: {steps // session.epochs_of(config):,} an epoch, {steps:,} in all",
+        f"updates: {steps // prepare.epochs_of(config):,} an epoch, {steps:,} in all",
     ]
     seen = [*effective_lines(net, sample, found, width), *visit_lines(found, width)]
     return "\n".join([*lines, *(["", *seen] if seen else [])])
@@ -105,7 +105,7 @@ def _size(tree: Any) -> int:
 
 
 def compiled_flops(
-    entry: session.Prepared, state: Any, replica: Any, data: Data, sample: jax.Array
+    entry: prepare.Prepared, state: Any, replica: Any, data: Data, sample: jax.Array
 ) -> tuple[float, float]:
     """FLOPs by XLA's count after optimisation: forward of one example, and one update."""
     trainer = entry.trainer

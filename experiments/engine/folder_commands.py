@@ -58,9 +58,9 @@ def resume(experiments: Entries, folders: list[str], argv: Sequence[str], usage:
     from experiments.engine.extend import add_epochs
     from experiments.engine.options import Resume
     from experiments.engine.page.told import page_line
+    from experiments.engine.prepare import epochs_of
     from experiments.engine.reopen import reopened
     from experiments.engine.run import train_study
-    from experiments.engine.session import epochs_of
     from experiments.engine.trackers import trackers
     from experiments.engine.tracking import tracked
 

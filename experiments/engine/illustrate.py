@@ -6,8 +6,9 @@ from collections.abc import Callable
 from experiments.data.dataset import Dataset
 from experiments.engine import pictures
 from experiments.engine.experiment import Data
+from experiments.engine.jobs import Job
 from experiments.engine.step import Kept
-from experiments.engine.study import Job, Study
+from experiments.engine.study import Study
 from experiments.engine.train import host_arrays
 
 

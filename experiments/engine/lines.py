@@ -10,9 +10,9 @@ import jax
 import numpy as np
 
 from experiments.engine.experiment import Tree
+from experiments.engine.jobs import Job
 from experiments.engine.parameters import DIGEST, digest_of, named_arrays
 from experiments.engine.selection import RUNNING, Best
-from experiments.engine.study import Job
 
 
 class Evaluation(NamedTuple):

@@ -11,21 +11,14 @@ from typing import Any
 from experiments.engine import results
 from experiments.engine.errors import UsageError
 from experiments.engine.folder import claim_folder, folder_of, make_folder, shares_of, write_study
+from experiments.engine.jobs import reporting_pairs, reporting_seeds, tuning_jobs
 from experiments.engine.lease import lease
 from experiments.engine.log import Log, finished, line_key, read_lines
 from experiments.engine.record import differences, told
 from experiments.engine.reopen import Reopened
 from experiments.engine.sealed import read_json, write_json
 from experiments.engine.statistics import Metric
-from experiments.engine.study import (
-    Part,
-    Study,
-    label,
-    reporting_pairs,
-    reporting_seeds,
-    specification,
-    tuning_jobs,
-)
+from experiments.engine.study import Part, Study, label, specification
 from experiments.engine.tables import write_results
 
 Line = Mapping[str, Any]

@@ -12,8 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.engine.jobs import Job
 from experiments.engine.sealed import read_json, write_bytes, write_json
-from experiments.engine.study import Job
 
 Tree = Any
 DIGEST = "parameters_sha256"

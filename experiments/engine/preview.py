@@ -5,13 +5,14 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.engine import session
+from experiments.engine import prepare
 from experiments.engine.config import describe, split
 from experiments.engine.describe import used
 from experiments.engine.folder import claim_folder, folder_of
+from experiments.engine.jobs import tuning_jobs
 from experiments.engine.log import finished, read_lines
 from experiments.engine.plan import Override
-from experiments.engine.study import Study, label, tuning_jobs
+from experiments.engine.study import Study, label
 
 
 def preview(
@@ -32,7 +33,7 @@ def preview(
     """
     folder = folder_of(study, out)
     recorded = claim_folder(folder, study)["programs"]
-    prepared = session.prepare_programs(study, manual_dir, override, recorded, lambda text: None)
+    prepared = prepare.prepare_programs(study, manual_dir, override, recorded, lambda text: None)
     cells, tuning = study.cells, len(tuning_jobs(study))
     replicas = len(cells) * study.seeds
     lines = [_counted(len(cells), "cell") + f" x {_counted(study.seeds, 'seed')}:"]
@@ -63,11 +64,11 @@ def _tuned(study: Study) -> list[str]:
     return list(dict.fromkeys(name for cell in study.cells for name in cell.tune))
 
 
-def _estimate(study: Study, prepared: Mapping[Any, session.Prepared]) -> tuple[float, float]:
+def _estimate(study: Study, prepared: Mapping[Any, prepare.Prepared]) -> tuple[float, float]:
     """Replica-steps per second of the first program, and seconds for all."""
     first = next(iter(prepared.values()))
-    jobs = [j for j in session.possible_jobs(study) if split(j.config)[0] == first.static]
-    rate = session.measure_rate(study, first, jobs)
+    jobs = [j for j in prepare.possible_jobs(study) if split(j.config)[0] == first.static]
+    rate = prepare.measure_rate(study, first, jobs)
     work = sum(
         entry.replicas * entry.trainer.total_steps * entry.cost.flops_per_step
         for entry in prepared.values()
@@ -81,7 +82,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def program_table(prepared: Mapping[Any, session.Prepared], width: int) -> str:
+def program_table(prepared: Mapping[Any, prepare.Prepared], width: int) -> str:
     """One row per program: its work, its plan and what tells it from the others."""
     heads = ("", "replicas", "steps", "lanes", "devices", "shares", "steps/call", "memory")
     table: list[tuple[str, ...]] = [(*heads, "")]
@@ -103,7 +104,7 @@ def program_table(prepared: Mapping[Any, session.Prepared], width: int) -> str:
     return "\n".join(rows)
 
 
-def _difference(prepared: Mapping[Any, session.Prepared], entry: session.Prepared) -> str:
+def _difference(prepared: Mapping[Any, prepare.Prepared], entry: prepare.Prepared) -> str:
     """What tells a program from the others: `activation=relu`, `dropout=traced`."""
     spelled = [_static(static) for static in prepared]
     mine = _static(entry.static)

@@ -9,13 +9,14 @@ import numpy as np
 
 from experiments.engine.control import Saving
 from experiments.engine.errors import UsageError
+from experiments.engine.jobs import reporting_pairs, tuning_jobs
 from experiments.engine.log import finished, read_lines
 from experiments.engine.parameters import DIGEST, digest_of, read_parameters
 from experiments.engine.record import differences, make_record, told
 from experiments.engine.reopen import Reopened
 from experiments.engine.run import train_study
 from experiments.engine.sealed import read_json, write_json
-from experiments.engine.study import Part, Study, label, reporting_pairs, tuning_jobs
+from experiments.engine.study import Part, Study, label
 from experiments.engine.tables import read_results, row_of
 
 Line = Mapping[str, Any]

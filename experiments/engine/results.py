@@ -12,20 +12,11 @@ from experiments.data.dataset import Dataset
 from experiments.engine.analysis import analyse, to_json
 from experiments.engine.config import nearest
 from experiments.engine.errors import UsageError
+from experiments.engine.jobs import Job, make_job, reporting_pairs, reporting_seeds, tuning_jobs
 from experiments.engine.log import finished
 from experiments.engine.sealed import write_json, write_text
 from experiments.engine.statistics import Analysis, Grid, Metric
-from experiments.engine.study import (
-    Job,
-    Part,
-    Study,
-    factors,
-    label,
-    make_job,
-    reporting_pairs,
-    reporting_seeds,
-    tuning_jobs,
-)
+from experiments.engine.study import Part, Study, factors, label
 from experiments.engine.tables import LINE_FIELDS
 from experiments.engine.text import render, render_exploratory, table
 from experiments.engine.tuning import Done, Tuned, choices, score, tuning_text

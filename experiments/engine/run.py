@@ -23,24 +23,19 @@ from experiments.engine.folder import (
     most_devices,
     write_study,
 )
+from experiments.engine.jobs import reporting_pairs, tuning_jobs
 from experiments.engine.lease import lease
 from experiments.engine.log import Log, damaged_lines, finished, read_lines
 from experiments.engine.parameters import damage_told
 from experiments.engine.plan import Override
+from experiments.engine.prepare import Prepared, epochs_of, prepare_programs
 from experiments.engine.preview import program_table
 from experiments.engine.progress import Meter
 from experiments.engine.record import begin_record, continue_record
-from experiments.engine.session import (
-    Prepared,
-    Session,
-    begun_keys,
-    epochs_of,
-    prepare_programs,
-    train_jobs,
-)
+from experiments.engine.session import Session, begun_keys, train_jobs
 from experiments.engine.standing import standing_text
 from experiments.engine.statistics import Analysis, Metric
-from experiments.engine.study import Study, make_study, reporting_pairs, tuning_jobs
+from experiments.engine.study import Study, make_study
 from experiments.engine.tables import write_results
 from experiments.engine.train import Work
 

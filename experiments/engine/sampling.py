@@ -8,11 +8,12 @@ import numpy as np
 
 from experiments.engine.config import coerce, leaf_of
 from experiments.engine.errors import UsageError
+from experiments.engine.jobs import Job, make_job
 from experiments.engine.log import finished, read_lines
 from experiments.engine.net_options import Writing
 from experiments.engine.parameters import read_parameters, read_vocabulary
 from experiments.engine.reopen import Reopened
-from experiments.engine.study import Job, label, make_job
+from experiments.engine.study import label
 
 Tree = Any
 

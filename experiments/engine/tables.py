@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from experiments.engine.config import describe
+from experiments.engine.jobs import make_job
 from experiments.engine.sealed import write_text
-from experiments.engine.study import Study, make_job
+from experiments.engine.study import Study
 
 HIDDEN_FIELDS = ("phase", "cell", "tuned", "seed", "final", "lines", "test_correct")
 LINE_FIELDS = (*HIDDEN_FIELDS, "step", "status", "diverged_step", "kept_step", "parameters_sha256")

@@ -14,6 +14,7 @@ from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.config import split
 from experiments.engine.control import Control, Interrupted
 from experiments.engine.experiment import Data, Tree
+from experiments.engine.jobs import Job
 from experiments.engine.keys import Streams
 from experiments.engine.lines import (
     Evaluation,
@@ -28,7 +29,7 @@ from experiments.engine.program import Program, place, stack
 from experiments.engine.progress import Meter
 from experiments.engine.selection import RUNNING, Best
 from experiments.engine.step import Replica
-from experiments.engine.study import Job, Study
+from experiments.engine.study import Study
 
 
 @dataclasses.dataclass(frozen=True)

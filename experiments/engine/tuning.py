@@ -8,16 +8,9 @@ from typing import Any
 import numpy as np
 
 from experiments.engine.config import spell
+from experiments.engine.jobs import make_job, part_cells, reporting_pairs, tuning_jobs, tuning_seeds
 from experiments.engine.statistics import Metric, select
-from experiments.engine.study import (
-    Study,
-    label,
-    make_job,
-    part_cells,
-    reporting_pairs,
-    tuning_jobs,
-    tuning_seeds,
-)
+from experiments.engine.study import Study, label
 
 Done = Mapping[tuple[Any, ...], Mapping[str, Any]]
 

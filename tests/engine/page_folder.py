@@ -5,18 +5,12 @@ import math
 
 from experiments.engine.experiment import Experiment
 from experiments.engine.folder import write_study
+from experiments.engine.jobs import Job, make_job, reporting_pairs
 from experiments.engine.log import Log, finished, read_lines
 from experiments.engine.reopen import Reopened, reopened
 from experiments.engine.results import answer, metrics, save
 from experiments.engine.sealed import write_json
-from experiments.engine.study import (
-    Job,
-    Study,
-    make_job,
-    make_study,
-    reporting_pairs,
-    specification,
-)
+from experiments.engine.study import Study, make_study, specification
 from experiments.engine.tables import write_results
 from tests.engine.toy import TOY, load
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from experiments import mlp
 from experiments.engine.config import replace
+from experiments.engine.jobs import make_job
 from experiments.engine.pictures import picture_of
 from experiments.engine.run import Outcome
-from experiments.engine.study import make_job
 
 
 def fingerprint(config: Any, net: Any, params: Any, model_state: Any, data: Any):

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from experiments.engine.jobs import make_job
 from experiments.engine.log import Log, damaged_lines, finished, line_key, read_lines
-from experiments.engine.study import make_job
 from tests.engine.test_folder import STUDY, line
 
 

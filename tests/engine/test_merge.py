@@ -11,13 +11,14 @@ from experiments.data.dataset import make_dataset
 from experiments.engine.control import Saving
 from experiments.engine.errors import UsageError
 from experiments.engine.folder import read_study
+from experiments.engine.jobs import reporting_pairs, tuning_jobs
 from experiments.engine.log import finished, read_lines
 from experiments.engine.merge import merge, shard
 from experiments.engine.parameters import read_parameters
 from experiments.engine.plan import Override
 from experiments.engine.reopen import reopen
 from experiments.engine.sealed import read_json, seal_line, write_json
-from experiments.engine.study import Part, make_study, reporting_pairs, tuning_jobs
+from experiments.engine.study import Part, make_study
 from tests.engine.toy import TOY, load
 
 ENTRIES = {"toy": Entry(TOY.summary, lambda: TOY)}

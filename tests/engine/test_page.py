@@ -13,12 +13,12 @@ import pytest
 
 from experiments import Entry
 from experiments.engine import cli
+from experiments.engine.jobs import tuning_jobs
 from experiments.engine.log import Log
 from experiments.engine.page import told
 from experiments.engine.page.facts import read_facts
 from experiments.engine.page.vega import is_installed
 from experiments.engine.pictures import picture_of, write
-from experiments.engine.study import tuning_jobs
 from tests.engine.page_folder import HOSTILE, evaluation, write_folder
 from tests.engine.toy import TOY
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.engine import plan, session
+from experiments.engine import plan, prepare
 from experiments.engine.config import replace
 from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Data
@@ -108,8 +108,8 @@ def test_another_plan_agrees_to_rounding_after_twenty_steps(base, train, overrid
 def compiled():
     """The toy's program for four lanes on two devices, and what it was compiled from."""
     study = make_study(TOY, vary={"rate": [0.1, 0.01]}, seeds=2)
-    (entry,) = session.prepare_programs(study, None, WIDE, [], print).values()
-    program, splits = session.compile_program(study, entry)
+    (entry,) = prepare.prepare_programs(study, None, WIDE, [], print).values()
+    program, splits = prepare.compile_program(study, entry)
     return study, entry, program, splits
 
 
@@ -138,23 +138,23 @@ def test_lanes_are_shared_between_devices(compiled):
 def test_a_rate_is_measured_on_steps_that_are_thrown_away(compiled, monkeypatch):
     study, entry, _, _ = compiled
     monkeypatch.setattr(plan, "time_calls", lambda call, seconds: (call(), call(), 0.5)[-1])
-    jobs = session.possible_jobs(study)
-    assert session.measure_rate(study, entry, jobs) == 5 * 4 / 0.5  # an epoch of four replicas
+    jobs = prepare.possible_jobs(study)
+    assert prepare.measure_rate(study, entry, jobs) == 5 * 4 / 0.5  # an epoch of four replicas
 
 
 def test_an_epoch_without_a_step_is_refused():
     study = make_study(TOY, replace(TOY.config, {"batch_size": 99}), seeds=1)
     with pytest.raises(UsageError, match="--batch-size is larger than the training set"):
-        session.prepare_programs(study, None, Override(), [], print)
+        prepare.prepare_programs(study, None, Override(), [], print)
 
 
 def test_the_estimate_counts_what_an_update_must_compute():
     study = make_study(PROBE, replace(SMALL, {"width": (128, 64)}), seeds=1)
-    (entry,) = session.prepare_programs(study, None, Override(), [], print).values()
+    (entry,) = prepare.prepare_programs(study, None, Override(), [], print).values()
     sizes = [(64, 128), (128, 64), (64, 10)]
     products = 3 * sum(a * b for a, b in sizes) - math.prod(sizes[0])  # no input gradient
     assert 1 <= entry.cost.flops_per_step / (2 * 16 * products) < 1.25
     parameters = sum(a * b + b for a, b in sizes)
     assert entry.cost.bytes_per_lane >= 2 * 3 * 4 * parameters  # weights and two Adam moments
-    data = Data(session.shapes_of(entry.dataset), entry.shapes[1])
+    data = Data(prepare.shapes_of(entry.dataset), entry.shapes[1])
     assert data.splits["train"]["x"].shape == (1442, 8, 8)

@@ -13,6 +13,7 @@ from experiments import Entry
 from experiments.engine import cli
 from experiments.engine.errors import UsageError
 from experiments.engine.folder import read_study
+from experiments.engine.jobs import make_job, reporting_pairs
 from experiments.engine.log import finished, read_lines
 from experiments.engine.merge import shard
 from experiments.engine.parameters import (
@@ -25,7 +26,7 @@ from experiments.engine.parameters import (
 from experiments.engine.reopen import reopen
 from experiments.engine.reproduce import _parameter_difference, reproduce
 from experiments.engine.sealed import read_json, seal_line, write_json
-from experiments.engine.study import make_job, make_study, reporting_pairs
+from experiments.engine.study import make_study
 from tests.engine.toy import TOY
 
 ENTRIES = {"toy": Entry(TOY.summary, lambda: TOY)}

@@ -11,7 +11,7 @@ import pytest
 
 from experiments import Entry
 from experiments.data.dataset import make_dataset
-from experiments.engine import session
+from experiments.engine import prepare
 from experiments.engine.errors import UsageError
 from experiments.engine.folder import read_study
 from experiments.engine.lease import lease
@@ -232,7 +232,7 @@ def test_a_measured_plan_is_the_fastest_and_is_kept(train, monkeypatch, tmp_path
         tried.append(entry.plan.layout)
         return 2.0 if entry.plan.layout == Layout(2, 2) else 1.0
 
-    monkeypatch.setattr(session, "measure_rate", measure_rate)
+    monkeypatch.setattr(prepare, "measure_rate", measure_rate)
     said, grid = [], {"vary": {"rate": [0.03, 0.1]}, "seeds": 1}
     measured = Override(measure=True)
     train(TOY, **grid, out=tmp_path, override=measured, echo=said.append)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments import convnet
-from experiments.engine import session
+from experiments.engine import prepare
 from experiments.engine.config import replace
 from experiments.engine.cost import Cost
 from experiments.engine.errors import UsageError
@@ -60,13 +60,13 @@ def test_the_plan_is_recorded_and_kept(train, shared):
 def test_a_plan_recorded_before_batches_were_shared_is_kept():
     old = {"lanes": 1, "devices": 1}
     cost = Cost(1e12, 1, convolves=True, batch=128)
-    assert session._plan(cost, (1,), Override(), old, print).layout == Layout(1, 1)
-    assert session._plan(cost, (1,), Override(), {**old, "shares": 2}, print).layout.shares == 2
+    assert prepare._plan(cost, (1,), Override(), old, print).layout == Layout(1, 1)
+    assert prepare._plan(cost, (1,), Override(), {**old, "shares": 2}, print).layout.shares == 2
     assert most_devices([old]) == 1
 
 
 def test_a_plan_for_more_devices_than_there_are_is_told():
     said, cost = [], Cost(1e12, 1, convolves=True, batch=128)
     old = {"lanes": 2, "devices": 2, "shares": 4}
-    assert session._plan(cost, (2,), Override(), old, said.append).layout == Layout(2, 2)
+    assert prepare._plan(cost, (2,), Override(), old, said.append).layout == Layout(2, 2)
     assert said[0].startswith("warning: this study was planned for 8 devices, and here are 2: ")

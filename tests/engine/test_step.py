@@ -10,9 +10,10 @@ import pytest
 
 from experiments.engine.config import split
 from experiments.engine.experiment import Data
+from experiments.engine.jobs import make_job
 from experiments.engine.keys import Streams, key_of
 from experiments.engine.step import RUNNING, Model, Replica, State, Trainer, update
-from experiments.engine.study import make_job, make_study
+from experiments.engine.study import make_study
 from experiments.engine.train import host_arrays
 from tests.engine.toy import TOY, Config, load
 

@@ -10,18 +10,9 @@ import pytest
 from experiments import mlp
 from experiments.engine.config import replace
 from experiments.engine.errors import UsageError
-from experiments.engine.session import possible_jobs
-from experiments.engine.study import (
-    FIRST_TUNING_SEED,
-    factors,
-    label,
-    make_study,
-    programs,
-    reporting_seeds,
-    specification,
-    tuning_jobs,
-    tuning_seeds,
-)
+from experiments.engine.jobs import programs, reporting_seeds, tuning_jobs, tuning_seeds
+from experiments.engine.prepare import possible_jobs
+from experiments.engine.study import FIRST_TUNING_SEED, factors, label, make_study, specification
 
 GRID = {"activation": ["relu", "sigmoid", "tanh", "gelu"], "dropout": [0, 0.2, 0.5]}
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from experiments.data.dataset import make_dataset
+from experiments.engine.jobs import reporting_seeds, tuning_seeds
 from experiments.engine.log import read_lines
 from experiments.engine.statistics import Metric
-from experiments.engine.study import make_study, reporting_seeds, tuning_seeds
+from experiments.engine.study import make_study
 from experiments.engine.tuning import choices, choose
 from tests.engine.toy import TOY, load
 

@@ -16,7 +16,7 @@ from experiments.data.dataset import Spec
 from experiments.engine.claiming import study_of
 from experiments.engine.config import replace
 from experiments.engine.keys import Streams
-from experiments.engine.session import possible_jobs
+from experiments.engine.prepare import possible_jobs
 from experiments.engine.step import Replica, Trainer
 from experiments.engine.study import Study
 from experiments.optimizers import schedule_factor

@@ -10,9 +10,9 @@ from experiments import EXPERIMENTS, classification, convnet, data
 from experiments.engine import run
 from experiments.engine.cli import main
 from experiments.engine.grids import override_fields
+from experiments.engine.jobs import programs, tuning_jobs
+from experiments.engine.prepare import possible_jobs
 from experiments.engine.run import Outcome
-from experiments.engine.session import possible_jobs
-from experiments.engine.study import programs, tuning_jobs
 from experiments.studies import STUDIES
 from nets.geometry import receptive_field, windows
 from nets.specs import parse_blocks

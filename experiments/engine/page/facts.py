@@ -5,13 +5,14 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from experiments.engine.jobs import Job, reporting_pairs, tuning_jobs
 from experiments.engine.lease import is_held
 from experiments.engine.log import damaged_lines, finished, read_lines
 from experiments.engine.reopen import Reopened
 from experiments.engine.results import Answer, report_jobs
 from experiments.engine.sealed import read_json
 from experiments.engine.statistics import Metric
-from experiments.engine.study import Job, Study, label, reporting_pairs, tuning_jobs
+from experiments.engine.study import Study, label
 from experiments.engine.tuning import choices
 
 Lines = Sequence[Mapping[str, Any]]
