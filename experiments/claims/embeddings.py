@@ -46,7 +46,7 @@ EMBEDDINGS = {
         rows={"skip-gram": {}},
         rules=(Rule("mean", ("skip-gram",), low=32.6, published=GENSIM),),
         quantity=SIMILARITY,
-        cost="half a minute a seed on 2 CPU cores",
+        cost="two minutes on 2 CPU cores",
         config={
             "dataset": "wikitext2", "words": "spaces", "sample": "1e-3",
             "learning_rate": "0.025", "end_factor": "0.004", "epochs": "5",
