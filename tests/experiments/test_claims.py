@@ -22,7 +22,7 @@ from experiments.engine.study import Study
 from experiments.optimizers import schedule_factor
 from experiments.studies import STUDIES
 
-SAID = ("read", "transcribed", "memory", "derived")
+SAID = ("read", "transcribed", "memory", "derived", "run")
 SPECS = {
     "mnist1d": Spec((40,), 10, train_rows=4000),
     "mnist": Spec((28, 28), 10, train_rows=60_000),
@@ -30,6 +30,7 @@ SPECS = {
     "tiny_shakespeare": Spec((), 0, vocabulary=65, train_rows=1_003_854),
     "ptb": Spec((), 0, vocabulary=10_000, train_rows=929_589),
     "text8": Spec((), 0, vocabulary=71_290, train_rows=17_005_207),
+    "wikitext2": Spec((), 0, vocabulary=23_379, train_rows=2_018_350),
 }
 
 
