@@ -94,7 +94,7 @@ class Config:
 
     data: Data = Data()
     augmentation: Augmentation = Augmentation()
-    optimizer: Optimizer = Optimizer()
+    optimizer: Optimizer = Optimizer(epochs=10)
     objective: Objective = Objective()
     selection: Selection = Selection()
     layers: str = "auto"

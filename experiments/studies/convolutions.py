@@ -44,6 +44,7 @@ CONVOLUTIONS = {
             stride_3_padded="16k5s3 16k5s3 16k5s3 global",
         ),
         tune={"learning_rate": RATES},
+        config={"epochs": "20"},
     ),
     "filters": Declared(
         "convnet",
@@ -73,6 +74,7 @@ CONVOLUTIONS = {
             global_average="16k5 max2 16k3 max2 16k3 global",
         ),
         tune={"learning_rate": RATES},
+        config={"epochs": "20"},
     ),
     "weight_sharing": Declared(
         "convnet",
@@ -85,6 +87,7 @@ CONVOLUTIONS = {
             dense="d304 d160 d80",
         ),
         tune={"learning_rate": f"3e-4,{RATES}"},
+        config={"epochs": "20"},
     ),
     "conv_activations": Declared(
         "convnet",
@@ -127,5 +130,6 @@ CONVOLUTIONS = {
             stacked_3_narrow="4k3p1 4k3p1 4k3s2p1 32k3s2p1 32k3 max2 32k3",
         ),
         tune={"learning_rate": RATES},
+        config={"epochs": "20"},
     ),
 }
