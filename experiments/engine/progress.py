@@ -2,12 +2,26 @@
 
 import sys
 import time
+from collections.abc import Iterable
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 PLAIN_SECONDS = 15.0
+
+
+class _Bar(Progress):
+    """A bar with a line of text below it."""
+
+    note = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """The bar, then the note over the whole width."""
+        yield from super().get_renderables()
+        if self.note:
+            yield Text(self.note)
 
 
 class Meter:
@@ -18,10 +32,10 @@ class Meter:
         self._started = self._printed = time.monotonic()
         self._note = ""
         self._quiet = quiet
-        self._bar: Progress | None = None
+        self._bar: _Bar | None = None
         console = Console(file=sys.stderr)
         if console.is_terminal and not quiet:
-            self._bar = Progress(
+            self._bar = _Bar(
                 TextColumn("{task.description}"),
                 BarColumn(),
                 TextColumn("{task.percentage:>3.0f} %  {task.fields[rate]}"),
@@ -59,17 +73,18 @@ class Meter:
     def note(self, text: str) -> None:
         """Says how the replicas in training stand; shown until the next note."""
         self._note = text
+        if self._bar:
+            self._bar.note = text
 
     def advance(self, steps: int, text: str) -> None:
         """Counts finished replica-steps; `text` says where the study is."""
         self._done += steps
-        said = list(filter(None, (text, self._note)))
         shown = f"{self.rate:,.{0 if self.rate >= 10 else 1}f} replica-steps/s"
         if self._bar:
-            self._bar.update(self._task, advance=steps, description="\n".join(said), rate=shown)
+            self._bar.update(self._task, advance=steps, description=text, rate=shown)
         elif not self._quiet and time.monotonic() - self._printed > PLAIN_SECONDS:
             self._printed = time.monotonic()
             left = (self._total - self._done) / self.rate
             share = 100 * self._done / self._total
-            where = f"{share:3.0f} %  {'; '.join(said)}"
+            where = f"{share:3.0f} %  {'; '.join(filter(None, (text, self._note)))}"
             print(f"{where}  {shown}, {left:.0f} s left", file=sys.stderr, flush=True)

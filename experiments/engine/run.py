@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import dataclasses
-import functools
 import pathlib
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -33,7 +32,7 @@ from experiments.engine.preview import program_table
 from experiments.engine.progress import Meter
 from experiments.engine.record import begin_record, continue_record
 from experiments.engine.session import Session, begun_keys, train_jobs
-from experiments.engine.standing import standing_text
+from experiments.engine.standing import Board
 from experiments.engine.statistics import Analysis, Metric
 from experiments.engine.study import Study, make_study
 from experiments.engine.tables import write_results
@@ -248,13 +247,13 @@ def _train(
         continue_record(folder, _datasets(prepared), echo)
         echo(program_table(prepared, width))
         steps = max(entry.trainer.total_steps for entry in prepared.values())
+        board = Board(study, metric, read_lines(folder))
         with (
             Meter(missing * steps) as meter,
             concurrent.futures.ThreadPoolExecutor(1) as pool,
         ):
-            standing = functools.partial(standing_text, study, metric)
             work = Work(
-                folder, study.evaluate_every, log, meter, standing, *saved,
+                folder, study.evaluate_every, log, meter, board, *saved,
                 leftover=begun - {*done},
             )  # fmt: skip
             session = Session(study, prepared, done, work, pool, echo)

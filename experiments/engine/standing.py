@@ -53,8 +53,27 @@ def _rank(metric: Metric, standing: Standing) -> tuple[bool, float]:
     return mean is None, -metric.direction * (mean or 0.0)
 
 
+class Board:
+    """Remembers the latest score of every replica, so that those trained before count too."""
+
+    def __init__(self, study: Study, metric: Metric, lines: Lines) -> None:
+        self._study, self._metric = study, metric
+        self._latest: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+        self._take(lines)
+
+    def __call__(self, lines: Sequence[Mapping[str, Any]]) -> str:
+        """Takes the lines of one evaluation; says how all replicas of their phase stand."""
+        self._take(lines)
+        phases = {line["phase"] for line in lines}
+        known = [line for line in self._latest.values() if line["phase"] in phases]
+        return standing_text(self._study, self._metric, known)
+
+    def _take(self, lines: Lines) -> None:
+        self._latest |= {line_key(line): line for line in lines if "diverged" in line}
+
+
 def standing_text(study: Study, metric: Metric, lines: Sequence[Mapping[str, Any]]) -> str:
-    """Of one evaluation of replicas side by side: how many are alive, and the best cell so far.
+    """Of evaluated replicas: how many are alive, and the best cell so far.
 
     `9 of 10 alive, best activation=relu: validation accuracy 61.2 % [58.0, 64.4] (n 3)`.
     """

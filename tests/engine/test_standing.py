@@ -5,7 +5,7 @@ import io
 from rich.console import Console
 
 from experiments.engine import progress
-from experiments.engine.standing import standing_text, standings
+from experiments.engine.standing import Board, standing_text, standings
 from experiments.engine.statistics import Metric
 from experiments.engine.study import make_study
 from tests.engine.toy import TOY
@@ -50,6 +50,16 @@ def test_text_of_several_cells_of_one_and_of_none():
     lost = [line(0, 0, None, diverged=True), line(1, 0, float("nan"), diverged=True)]
     assert standing_text(STUDY, ACCURACY, lost) == "0 of 2 alive"
     assert standing_text(STUDY, ACCURACY, []) == ""
+
+
+def test_replicas_that_trained_before_count_but_not_those_that_tuned():
+    tuned = line(1, 7, 0.9) | {"phase": "tune"}
+    board = Board(STUDY, ACCURACY, [tuned, line(0, 0, 0.1), line(0, 1, 0.4)])
+    assert board([line(0, 0, 0.6)]) == "2 of 2 alive, validation accuracy 50.0 % (2 seeds)"
+    later = board([line(1, 0, 0.7)])
+    assert later == "3 of 3 alive, best rate=0.1: validation accuracy 70.0 % (1 seed)"
+    assert board([{**tuned, "diagnosis": {}}]).startswith("1 of 1 alive, validation accuracy 90.0")
+    assert board([]) == ""
 
 
 def test_the_meter_shows_it_in_plain_lines_and_on_a_terminal(monkeypatch, capsys):
