@@ -14,10 +14,13 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from nets.draws import random_array
 from nets.options import Option
 
 InitFunction = Callable[..., jax.Array]
 BiasInit = Literal["zeros", "fan_in_uniform"]
+CUT_NORMAL = 0.87962566103423978
+"""Standard deviation of a standard normal cut at -2 and 2."""
 
 
 def fans(shape: Sequence[int]) -> tuple[int, int]:
@@ -32,6 +35,21 @@ def fans(shape: Sequence[int]) -> tuple[int, int]:
     return math.prod(window) * inputs, math.prod(window) * outputs
 
 
+def _truncated(
+    key: jax.Array, shape: Sequence[int], dtype: DTypeLike, variance: float
+) -> jax.Array:
+    """A normal cut at two standard deviations, with this variance after the cut."""
+    sd = jnp.sqrt(jnp.asarray(variance, dtype)) / jnp.asarray(CUT_NORMAL, dtype)
+    sample = jax.random.truncated_normal
+    return random_array(sample, key, shape, lower=-2, upper=2, dtype=dtype) * sd
+
+
+def _uniform(key: jax.Array, shape: Sequence[int], dtype: DTypeLike, variance: float) -> jax.Array:
+    """U(-b, b) with this variance."""
+    bound = jnp.sqrt(3 * jnp.asarray(variance, dtype))
+    return random_array(jax.random.uniform, key, shape, minval=-1, dtype=dtype) * bound
+
+
 def zeros(key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> jax.Array:
     """Zeros: no unit of a hidden layer ever learns to differ from its neighbours."""
     del key
@@ -40,12 +58,13 @@ def zeros(key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> jax.Array:
 
 def normal(key: jax.Array, shape: Sequence[int], dtype: DTypeLike, sd: float) -> jax.Array:
     """N(0, sd^2), whatever the size of the layer."""
-    return jnp.asarray(sd, dtype) * jax.random.normal(key, shape, dtype)
+    return jnp.asarray(sd, dtype) * random_array(jax.random.normal, key, shape, dtype=dtype)
 
 
 def uniform(key: jax.Array, shape: Sequence[int], dtype: DTypeLike, bound: float) -> jax.Array:
     """U(-bound, bound), whatever the size of the layer (`jax.nn`'s is U(0, bound))."""
-    return jnp.asarray(bound, dtype) * jax.random.uniform(key, shape, dtype, -1.0, 1.0)
+    drawn = random_array(jax.random.uniform, key, shape, dtype=dtype, minval=-1.0, maxval=1.0)
+    return jnp.asarray(bound, dtype) * drawn
 
 
 def fan_in_uniform(key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> jax.Array:
@@ -55,32 +74,32 @@ def fan_in_uniform(key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> ja
 
 def lecun_normal(key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> jax.Array:
     """Variance 1 / fan_in, truncated normal (LeCun et al. 1998, equation 16)."""
-    return jax.nn.initializers.lecun_normal()(key, shape, dtype)
+    return _truncated(key, shape, dtype, 1 / fans(shape)[0])
 
 
 def lecun_uniform(key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> jax.Array:
     """Variance 1 / fan_in, uniform: U(-b, b) with b = sqrt(3 / fan_in)."""
-    return jax.nn.initializers.lecun_uniform()(key, shape, dtype)
+    return _uniform(key, shape, dtype, 1 / fans(shape)[0])
 
 
 def glorot_normal(key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> jax.Array:
     """Variance 2 / (fan_in + fan_out), truncated normal (Glorot & Bengio 2010, equation 12)."""
-    return jax.nn.initializers.glorot_normal()(key, shape, dtype)
+    return _truncated(key, shape, dtype, 2 / sum(fans(shape)))
 
 
 def glorot_uniform(key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> jax.Array:
     """Variance 2 / (fan_in + fan_out), uniform (Glorot & Bengio 2010, equation 16)."""
-    return jax.nn.initializers.glorot_uniform()(key, shape, dtype)
+    return _uniform(key, shape, dtype, 2 / sum(fans(shape)))
 
 
 def he_normal(key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> jax.Array:
     """Variance 2 / fan_in, truncated normal (He et al. 2015, arXiv 1502.01852, equation 10)."""
-    return jax.nn.initializers.he_normal()(key, shape, dtype)
+    return _truncated(key, shape, dtype, 2 / fans(shape)[0])
 
 
 def he_uniform(key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> jax.Array:
     """Variance 2 / fan_in, uniform: U(-b, b) with b = sqrt(6 / fan_in)."""
-    return jax.nn.initializers.he_uniform()(key, shape, dtype)
+    return _uniform(key, shape, dtype, 2 / fans(shape)[0])
 
 
 def orthogonal(key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> jax.Array:
@@ -98,7 +117,9 @@ def unit_norm(key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> jax.Arr
     Hendrycks & Gimpel 2016 (arXiv 1606.08415, section 3.1).
     """
     fans(shape)
-    weights = jax.random.normal(key, shape, jnp.promote_types(dtype, jnp.float32))
+    weights = random_array(
+        jax.random.normal, key, shape, dtype=jnp.promote_types(dtype, jnp.float32)
+    )
     norms = jnp.linalg.norm(weights.reshape(-1, shape[-1]), axis=0)
     return (weights / norms.reshape((1,) * (len(shape) - 1) + norms.shape)).astype(dtype)
 

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float
 
+from nets.draws import random_array
+
 Where = Callable[[tuple[Any, ...], Any], bool]
 
 
@@ -158,7 +160,8 @@ class GaussianNoise(nn.Module):
                 done.value = done.value + 1
         if not train:
             return x
-        noise = jax.random.normal(self.make_rng(self.rng_collection), x.shape, x.dtype)
+        key = self.make_rng(self.rng_collection)
+        noise = random_array(jax.random.normal, key, x.shape, dtype=x.dtype)
         return x + sd.astype(x.dtype) * noise
 
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from experiments.data.dataset import Spec
 from experiments.engine.errors import UsageError
 from experiments.engine.keys import permutation
+from nets.draws import random_array
 
 Fill = Literal["zero", "reflect"]
 
@@ -105,7 +106,8 @@ def augment(
         centres = jax.random.randint(jax.random.fold_in(key, _CUTOUT), (len(x), axes), 0, sides)
         x = cut_out(x, centres, config.cutout)
     if config.noise is not None:
-        drawn = jax.random.normal(jax.random.fold_in(key, _NOISE), x.shape, x.dtype)
+        noise = jax.random.fold_in(key, _NOISE)
+        drawn = random_array(jax.random.normal, noise, x.shape, dtype=x.dtype)
         x = x + jnp.asarray(config.noise, x.dtype) * drawn
     return x
 

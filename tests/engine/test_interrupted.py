@@ -1,10 +1,7 @@
 """A study killed at random moments, or asked to stop, ends as the one that never was."""
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -12,7 +9,7 @@ import pytest
 
 from experiments.engine.log import read_lines
 from experiments.engine.parameters import read_parameters
-from experiments.engine.record import ROOT
+from tests.engine.processes import Started
 
 EPOCHS, SEEDS = 60, 12
 STUDY = [
@@ -24,17 +21,9 @@ OFTEN = ["--checkpoint-every", "0.02s"]
 KILLS = 20
 
 
-def start(arguments):
-    """The toy as a script of its own: kept best parameters, an average, checkpoints mid-epoch."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.engine.selective", *map(str, arguments)], cwd=ROOT,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ.copy(),
-    )  # fmt: skip
-
-
 def finish(process, code=0):
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode == code, said
+    left, said = process.ended()
+    assert left == code, said
     assert "Traceback" not in said, said
     return said
 
@@ -64,7 +53,7 @@ def content(folder):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole") / "study"
-    finish(start([*STUDY, "--out", folder]))
+    finish(Started([*STUDY, "--out", folder]))
     return folder
 
 
@@ -85,7 +74,7 @@ def test_kills_at_random_moments_change_no_bit(whole, tmp_path):
     for number in range(KILLS):
         begun = size_of(folder) > 0
         what = ["resume", folder] if begun and number % 3 else [*STUDY, "--out", folder]
-        size, process = size_of(folder), start([*what, *OFTEN])
+        size, process = size_of(folder), Started([*what, *OFTEN])
         wait_for(process, lambda size=size: size_of(folder) != size)
         if number % 2:
             wait_for(process, lambda: saving(folder))
@@ -94,24 +83,24 @@ def test_kills_at_random_moments_change_no_bit(whole, tmp_path):
             time.sleep(draw.uniform(0, 0.3))
         landed += process.poll() is None
         process.kill()
-        process.communicate()
+        process.ended()
     assert landed >= KILLS // 2 and saves >= KILLS // 4
-    finish(start(["resume", folder]))
+    finish(Started(["resume", folder]))
     assert_same(folder, whole)
-    assert "nothing to do" in finish(start(["resume", folder]))
+    assert "nothing to do" in finish(Started(["resume", folder]))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_saves_and_the_same_command_goes_on(whole, tmp_path, number):
     folder = tmp_path / "study"
-    process = start([*STUDY, "--out", folder])
+    process = Started([*STUDY, "--out", folder])
     wait_for(process, lambda: size_of(folder) > 0)
     process.send_signal(number)
     said = finish(process, code=75)
     assert f"stopped by {number.name}; everything is saved" in said
     assert f"resume {folder}" in said and not (folder / "lease.json").exists()
     lines = len(read_lines(folder))
-    finish(start([*STUDY, "--out", folder] if number == signal.SIGINT else ["resume", folder]))
+    finish(Started([*STUDY, "--out", folder] if number == signal.SIGINT else ["resume", folder]))
     assert 0 < lines < len(read_lines(folder))
     assert_same(folder, whole)
 
@@ -119,7 +108,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(whole, tmp_path, number):
 def test_a_time_limit_stops_the_study_and_it_goes_on(whole, tmp_path):
     """A limit that is over before the first step; what a stop in training saves is seen above."""
     folder = tmp_path / "study"
-    said = finish(start([*STUDY, "--out", folder, "--time-limit", "0.01s"]), code=75)
+    said = finish(Started([*STUDY, "--out", folder, "--time-limit", "0.01s"]), code=75)
     assert "stopped by the time limit; everything is saved" in said
-    finish(start(["resume", folder, "--time-limit", "1h"]))
+    finish(Started(["resume", folder, "--time-limit", "1h"]))
     assert_same(folder, whole)

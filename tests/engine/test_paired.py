@@ -72,6 +72,13 @@ def test_max_t_agrees_with_every_flip_written_out():
     assert paired.max_t_p(np.zeros((2, 5))).tolist() == [1, 1]
 
 
+def test_mcnemar_is_the_binomial_test_of_discordant_pairs():
+    assert paired.mcnemar_p(0, 0) == 1
+    for more, fewer in itertools.product(range(7), range(1, 7)):
+        expected = SCIPY.binomtest(more, more + fewer).pvalue
+        assert paired.mcnemar_p(more, fewer) == pytest.approx(expected, rel=1e-12)
+
+
 def test_signed_ranks_are_wilcoxon_and_put_infinities_on_top():
     differences = RNG.normal(0.5, 1, 9)
     expected = SCIPY.wilcoxon(differences, method="exact").pvalue

@@ -66,6 +66,30 @@ def test_distribution(drawn, name, shape):
     assert stats.kstest(rescaled, distribution.cdf).pvalue > 1e-3
 
 
+BY_FANS = {
+    name: getattr(jax.nn.initializers, name)()
+    for name in EXPECTED
+    if name.partition("_")[0] in ("lecun", "glorot", "he")
+}
+
+
+@jax.jit
+def draw_as_jax(key):
+    return {
+        (name, shape): BY_FANS[name](jax.random.fold_in(key, number), shape)
+        for number, name in enumerate(EXPECTED)
+        if name in BY_FANS
+        for shape in (DENSE, CONV)
+    }
+
+
+def test_drawn_along_one_axis_the_bits_are_those_of_jax(drawn):
+    found = jax.device_get(draw_as_jax(jax.random.key(3)))
+    assert len(found) == 12
+    for each, expected in found.items():
+        np.testing.assert_array_equal(drawn[each], expected)
+
+
 def draw(option, shape=(20, 20), dtype=jnp.float32):
     """From a fresh key object each time: the same numbers, and no key is used twice."""
     return np.asarray(option(jax.random.key(4), shape, dtype))
