@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from scipy import special
 
 Line = Mapping[str, Any]
 Interval = tuple[float, float]
@@ -216,6 +215,8 @@ def median_interval(sample: np.ndarray, error: float) -> Interval | None:
     (x_(k), x_(n + 1 - k)) misses it with probability 2 P(Binomial(n, 1/2) < k), whatever the
     distribution; None if even the smallest and largest value miss it too often (n < 5 at 10 %).
     """
+    from scipy import special
+
     n = len(sample)
     lower = [k for k in range(1, n // 2 + 1) if 2 * special.bdtr(k - 1, n, 0.5) <= error]
     if not lower:
