@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nets import recurrence
 from nets.activations import ACTIVATIONS
 from nets.cells import GRU, LSTM, RNN
 from nets.initializers import INITIALIZERS
@@ -158,7 +159,7 @@ def plain_loop(step, adds, inputs: Recurrence, reverse: bool):
     return jnp.stack(states[::-1] if reverse else states), carry
 
 
-def recurrence(cell) -> Recurrence:
+def four_steps(cell) -> Recurrence:
     """Inputs of a loop of four steps."""
     random = np.random.default_rng(2)
 
@@ -182,8 +183,21 @@ def loss(loop, inputs, mask):
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "back"])
 @pytest.mark.parametrize("name", ["rnn", "lstm", "peepholes", "layer_norm", "gru"])
 def test_gradients_are_those_of_automatic_differentiation(name, reverse):
-    cell = CELLS[name]
-    inputs = recurrence(cell)
+    _compare_gradients(CELLS[name], reverse)
+
+
+@pytest.mark.parametrize("name", ["lstm", "layer_norm"])
+def test_gradients_where_rows_are_turned(monkeypatch, name):
+    """As where a large kernel meets few rows."""
+    monkeypatch.setattr(recurrence, "FEWEST_UNITS", 1)
+    cell, inputs = CELLS[name], four_steps(CELLS[name])
+    traced = jax.make_jaxpr(functools.partial(recur, cell.step, cell.adds))(inputs)
+    assert "platform_index" in str(traced)
+    _compare_gradients(cell, reverse=False)
+
+
+def _compare_gradients(cell, reverse):
+    inputs = four_steps(cell)
     ours = functools.partial(recur, cell.step, cell.adds, pull=cell.pull, reverse=reverse)
     plain = functools.partial(plain_loop, cell.step, cell.adds, reverse=reverse)
     bare = inputs._replace(mask=None)
@@ -201,7 +215,7 @@ def test_gradients_are_those_of_automatic_differentiation(name, reverse):
 
 def test_second_derivatives():
     cell = LSTM()
-    inputs = recurrence(cell)
+    inputs = four_steps(cell)
     bare = inputs._replace(mask=None)
 
     def bend(loop):
