@@ -6,6 +6,7 @@ They are judged by closeness in held-out text, which compares nets of all object
 from experiments.studies.declared import Declared
 
 RATES = {"learning_rate": "0.01,0.03,0.1"}
+MORE_RATES = {"learning_rate": "0.01,0.03,0.1,0.3"}
 SMALL = {"epochs": "15"}
 
 EMBEDDINGS = {
@@ -23,7 +24,7 @@ EMBEDDINGS = {
             "cbow_tree": {"context": "cbow_mean", "output": "hierarchical"},
             "cbow_softmax": {"context": "cbow_mean", "output": "softmax"},
         },
-        tune=RATES,
+        tune=MORE_RATES,
         config=SMALL,
         seeds=5,
     ),
@@ -55,7 +56,7 @@ EMBEDDINGS = {
         "word2vec",
         "Should frequent words be thinned out, and how much?",
         vary={"sample": "1e-3,0,1e-2,1e-4"},
-        tune=RATES,
+        tune=MORE_RATES,
         config=SMALL,
         seeds=5,
     ),
