@@ -12,7 +12,45 @@ os.environ["JAX_NUM_CPU_DEVICES"] = "2"  # for the processes that tests start
 jax.config.update("jax_num_cpu_devices", 2)  # JAX reads its environment when it is imported
 os.environ.setdefault("ABLAX_MANUAL_DIR", "")
 
-CHECKED = ["nets", "experiments.engine.drawing"]
+CHECKED = [
+    "nets",
+    "experiments.classification",
+    "experiments.classifier_pictures",
+    "experiments.convnet",
+    "experiments.convolutional",
+    "experiments.data",
+    "experiments.language_model",
+    "experiments.memory",
+    "experiments.memory_reach",
+    "experiments.memory_tasks",
+    "experiments.mlp",
+    "experiments.objectives",
+    "experiments.optimizers",
+    "experiments.recurrent",
+    "experiments.resnet",
+    "experiments.rows",
+    "experiments.sequence_classifier",
+    "experiments.transformations",
+    "experiments.views",
+    "experiments.whitening",
+    "experiments.window_pictures",
+    "experiments.word2vec",
+    "experiments.word_blocks",
+    "experiments.word_options",
+    "experiments.word_pictures",
+    "experiments.word_scores",
+    *(
+        f"experiments.engine.{name}"
+        for name in (
+            "analysis", "answer", "claim_text", "claims", "config", "contrasts", "diagnostics",
+            "drawing", "folder", "grids", "illustrate", "interactions", "jobs", "keys",
+            "layer_text", "lease", "net_options", "options", "page", "paired", "pairing",
+            "pictures", "plan", "prepare", "preview", "program", "record", "results", "rows",
+            "sampling", "session", "standing", "statistics", "step", "study", "text", "trackers",
+            "tracking", "train", "values", "verdicts", "visit_text", "word_vectors", "wording",
+        )
+    ),
+]  # fmt: skip
 """Modules whose annotations are checked; the rest name types that only a type checker imports."""
 
 
