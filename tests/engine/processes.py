@@ -28,7 +28,9 @@ class Started:
     """
 
     def __init__(self, arguments: list[object]) -> None:
-        self._said = pathlib.Path(tempfile.mkstemp(suffix=".txt")[1])
+        opened, name = tempfile.mkstemp(suffix=".txt")
+        os.close(opened)
+        self._said = pathlib.Path(name)
         words = [str(each) for each in arguments]
         self._process = _CONTEXT.Process(target=_run, args=(words, str(self._said)))
         self._process.start()
@@ -47,9 +49,10 @@ class Started:
         self._process.kill()
 
     def ended(self, timeout: float = 120) -> tuple[int | None, str]:
-        """Waits for its end; the exit code and what it printed."""
+        """Waits for its end; the exit code and what it printed. Too late, it is killed: None."""
         self._process.join(timeout)
         code, said = self.poll(), self._said.read_text()
+        self.kill()
         self._said.unlink()
         return code, said
 
