@@ -163,9 +163,8 @@ def _times(
 ) -> Float[Array, "batch m"]:
     """`x @ kernel`, where `turned` is the kernel's transpose.
 
-    XLA copies the right-hand side of a product into another layout each time. On a CPU that is
-    as much work as the product where a large kernel meets few rows, so that the rows are turned and
-    come last: 64 products of 16 x 512 by 512 x 2048 took 40 instead of 57 ms.
+    On a CPU a large kernel is slow on the right-hand side of a product with few rows; so the rows
+    are turned and stand there: 64 products of 16 x 512 by 512 x 2048 took 40 instead of 57 ms.
     """
     rows = -(-x.shape[0] // sharers())
     if min(kernel.shape) < FEWEST_UNITS or rows > MOST_ROWS:
