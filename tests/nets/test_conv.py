@@ -1,6 +1,7 @@
 """Layers of convolutional nets against loops over every position, in float64."""
 
 import dataclasses
+import functools
 import itertools
 from typing import Any
 
@@ -12,20 +13,17 @@ import pytest
 from nets.conv import Conv, GlobalPool, LocalResponseNorm, Pool
 from nets.initializers import INITIALIZERS, fans
 from nets.layers import layers, sharing
+from tests.nets import compiled
 
 RANDOM = np.random.default_rng(0)
 
 
 def inputs(*shape):
-    return jnp.asarray(np.random.default_rng(1).normal(size=shape), jnp.float32)
-
-
-def initial(layer, x) -> Any:
-    return layer.init(jax.random.key(0), x)["params"]
+    return np.random.default_rng(1).normal(size=shape).astype(np.float32)
 
 
 def applied(layer, x, params: Any = None) -> Any:
-    return layer.apply({"params": params or {}}, x)
+    return compiled.applied(layer, {"params": params or {}}, x)
 
 
 def seen(shape, window):
@@ -57,15 +55,15 @@ def test_convolutions_and_their_gradients(name):
     layer, shape = LAYERS[name]
     x = inputs(2, *shape)
     window = layer.windows(shape[:-1])
-    start = initial(layer, x)
-    params = {key: jnp.asarray(RANDOM.normal(size=leaf.shape), jnp.float32)
+    start = jax.eval_shape(layer.init, jax.random.key(0), x)["params"]
+    params = {key: RANDOM.normal(size=leaf.shape).astype(np.float32)
               for key, leaf in start.items()}  # fmt: skip
     kernel = np.asarray(params["kernel"], np.float64)
     if not layer.shared:
         kernel = kernel.reshape(*kernel.shape[:-2], *(w.size for w in window), shape[-1], -1)
-    y, backward = jax.vjp(lambda p, x: applied(layer, x, p), params, x)
-    g = np.asarray(RANDOM.normal(size=y.shape))
-    by_params, by_x = backward(jnp.asarray(g, jnp.float32))
+    run = functools.partial(applied, layer)
+    g = RANDOM.normal(size=jax.eval_shape(run, x, params).shape)
+    y, by_x, by_params = compiled.with_gradients(run, g, x, params)
     expected, of_x, of_kernel = np.zeros(y.shape), np.zeros(x.shape), np.zeros(kernel.shape)
     size, count = shape[-1] // layer.groups, layer.features // layer.groups
     for position, place, at in seen(shape[:-1], window):
@@ -92,9 +90,9 @@ def test_convolutions_and_their_gradients(name):
 def test_equal_kernels_at_all_positions_are_a_shared_one():
     x = inputs(2, 5, 6, 3)
     shared, apart = Conv(4, 3, 2, 1), Conv(4, 3, 2, 1, shared=False)
-    params = initial(shared, x)
-    kernel = params["kernel"].reshape(1, 1, 27, 4)
-    same = {"kernel": jnp.broadcast_to(kernel, (3, 3, 27, 4)), "bias": params["bias"]}
+    params = compiled.initial(shared, x)["params"]
+    kernel = np.asarray(params["kernel"]).reshape(1, 1, 27, 4)
+    same = {"kernel": np.broadcast_to(kernel, (3, 3, 27, 4)), "bias": params["bias"]}
     mine = applied(apart, x, same)
     np.testing.assert_allclose(mine, applied(shared, x, params), rtol=1e-5, atol=1e-5)
 
@@ -129,7 +127,7 @@ def test_sizes_of_the_notes():
 
 def test_positions_draw_kernels_apart_with_the_fans_of_one():
     layer = Conv(64, 3, shared=False, kernel_init=INITIALIZERS["he_normal"])
-    kernel = initial(layer, jnp.zeros((1, 4, 4, 16)))["kernel"]
+    kernel = np.asarray(compiled.initial(layer, np.zeros((1, 4, 4, 16), "f"))["params"]["kernel"])
     assert kernel.shape == (4, 4, 144, 64)
     sizes = np.std(kernel, axis=(2, 3))
     np.testing.assert_allclose(sizes, np.sqrt(2 / fans((3, 3, 16, 64))[0]), rtol=0.05)
@@ -150,10 +148,11 @@ POOLS = {
 def test_pooling_and_its_gradient(kind, name):
     choices, shape = POOLS[name]
     layer = Pool(kind, **choices)
-    x = jnp.round(inputs(2, *shape, 3))  # with ties
+    x = np.round(inputs(2, *shape, 3))  # with ties
     window = layer.windows(shape)
-    y, backward = jax.vjp(lambda x: applied(layer, x), x)
-    g = RANDOM.normal(size=y.shape)
+    run = functools.partial(applied, layer)
+    g = RANDOM.normal(size=jax.eval_shape(run, x).shape)
+    y, by_x = compiled.with_gradients(run, g, x)
     values, of_x = np.asarray(x, np.float64), np.zeros(x.shape)
     expected = np.zeros(y.shape)
     places: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
@@ -166,11 +165,12 @@ def test_pooling_and_its_gradient(kind, name):
             share = here.argmax(0) == i if kind == "max" else 1 / len(found)
             of_x[(slice(None), *at)] += share * g[(slice(None), *position)]
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(backward(jnp.asarray(g, jnp.float32))[0], of_x, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(by_x, of_x, rtol=1e-5, atol=1e-5)
 
 
 def test_a_nan_stays_in_its_windows():
-    x = inputs(1, 4, 4, 1).at[0, 1, 2, 0].set(jnp.nan)
+    x = inputs(1, 4, 4, 1)
+    x[0, 1, 2, 0] = np.nan
     for kind in ("max", "average"):
         y = np.isnan(applied(Pool(kind, 2), x))[0, ..., 0]
         np.testing.assert_array_equal(y, [[False, True], [False, False]])
