@@ -14,22 +14,34 @@ from nets.convnet import ConvNet
 from nets.initializers import INITIALIZERS
 from nets.layers import depth, layers
 from nets.specs import NETS, Block, parse_block, parse_blocks
+from tests.nets import compiled
 
 SPEC = "6k3 lrn max2 8k3s2 avg2 d12"
 INPUTS = jnp.asarray(np.random.default_rng(0).normal(size=(4, 16, 16, 3)), jnp.float32)
 
 
 def initial(net, x=INPUTS) -> Any:
-    return net.init(jax.random.key(0), x, train=False)
+    return compiled.initial(net, x, train=False)
+
+
+def shapes_of(net, x=INPUTS) -> Any:
+    return jax.eval_shape(functools.partial(initial, net), x)
 
 
 def scores(net, variables, x=INPUTS) -> Any:
-    return net.apply(variables, x, train=False)
+    return compiled.applied(net, variables, x, train=False)
+
+
+def state_of(net, variables, **options) -> Any:
+    """Statistics and what every layer gives, of a step of training."""
+    return compiled.applied(
+        net, variables, INPUTS, train=True, mutable=True, capture_intermediates=True, **options
+    )[1]
 
 
 def parameters(spec, classes, shape) -> int:
     net, sample = ConvNet(parse_blocks(spec), classes), jnp.zeros((1, *shape))
-    shapes = jax.eval_shape(functools.partial(initial, net), sample)
+    shapes = shapes_of(net, sample)
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes["params"]))
 
 
@@ -53,7 +65,7 @@ def test_published_numbers_of_parameters_and_layers(name):
     classes, shape, expected, weight_layers = PUBLISHED[name]
     assert parameters(name, classes, shape) == expected
     net, sample = ConvNet(parse_blocks(name), classes), jnp.zeros((1, *shape))
-    shapes = jax.eval_shape(functools.partial(initial, net), sample)
+    shapes = shapes_of(net, sample)
     assert depth(layers(net, shapes, sample)) == weight_layers
 
 
@@ -69,7 +81,7 @@ def test_airbench94_has_the_parameters_of_its_publication():
     which are not there here.
     """
     net = ConvNet(parse_blocks("airbench94"), 10, norm="batch", norm_scale=False, output_bias=False)
-    shapes = jax.eval_shape(functools.partial(initial, net), jnp.zeros((1, 32, 32, 3)))
+    shapes = shapes_of(net, jnp.zeros((1, 32, 32, 3)))
     trained, frozen = (
         sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes[name]))
         for name in ("params", "frozen")
@@ -136,11 +148,11 @@ def test_scores_are_those_of_the_layers_one_after_another():
 
 def test_activation_and_its_learned_values_reach_every_place():
     net = ConvNet(parse_blocks(SPEC), 3, activation=ACTIVATIONS["prelu"])
-    params = initial(net)["params"]
+    params = jax.tree.map(np.asarray, initial(net)["params"])
     for name in ("activation_1", "activation_2", "activation_3"):
         changed = params | {name: jax.tree.map(lambda a: a + 1, params[name])}
-        difference = scores(net, {"params": changed}) - scores(net, {"params": params})
-        assert np.abs(difference).max() > 1e-3, name
+        there, before = (np.asarray(scores(net, {"params": p})) for p in (changed, params))
+        assert np.abs(there - before).max() > 1e-3, name
 
 
 @pytest.mark.parametrize("norm", ["batch", "layer", "group"])
@@ -149,8 +161,8 @@ def test_normalisation_before_every_activation(norm):
     variables = initial(net)
     assert {"norm_1", "norm_2", "norm_3"} <= set(variables["params"])
     assert ("bias" in variables["params"]["conv_1"]) == (norm != "batch")
-    _, state = net.apply(variables, INPUTS, train=True, mutable=True, capture_intermediates=True)
-    maps: Any = state["intermediates"]["activation_1"]["__call__"][0]
+    state = state_of(net, variables)
+    maps = np.asarray(state["intermediates"]["activation_1"]["__call__"][0])
     axes = (0, 1, 2) if norm == "batch" else (1, 2, 3)
     if norm == "group":  # six channels, three groups
         maps, axes = np.reshape(maps, (*maps.shape[:-1], 3, 2)), (1, 2, 4)
@@ -170,7 +182,7 @@ def test_whitening_is_the_first_layer():
 def test_pooling_inside_a_layer_comes_before_norm_and_activation(options, same):
     """A rising activation alone may as well come before; one that falls and a norm may not."""
     inside, after = (ConvNet(parse_blocks(s), 3, **options) for s in ("8k3m2 d5", "8k3 max2 d5"))
-    random, shapes = np.random.default_rng(1), jax.eval_shape(functools.partial(initial, inside))
+    random, shapes = np.random.default_rng(1), shapes_of(inside)
     variables = jax.tree.map(lambda leaf: jnp.asarray(random.normal(0, 0.2, leaf.shape)), shapes)
     found = [scores(net, variables) for net in (inside, after)]
     assert np.allclose(*found, rtol=1e-5, atol=1e-5) == same
@@ -179,14 +191,12 @@ def test_pooling_inside_a_layer_comes_before_norm_and_activation(options, same):
 def test_the_output_may_lack_a_bias_and_be_scaled():
     plain = ConvNet(parse_blocks("4k3"), 3)
     small = ConvNet(parse_blocks("4k3"), 3, output_bias=False, output_scale=1 / 9)
-    variables = initial(plain)
+    variables = jax.tree.map(np.asarray, initial(plain))
     output = dict(variables["params"]["output"])
     assert not output.pop("bias").any()
     without = {"params": {**variables["params"], "output": output}}
-    assert jax.tree.structure(without) == jax.tree.structure(
-        jax.eval_shape(functools.partial(initial, small))
-    )
-    expected = scores(plain, variables) / 9
+    assert jax.tree.structure(without) == jax.tree.structure(shapes_of(small))
+    expected = np.asarray(scores(plain, variables)) / 9
     np.testing.assert_allclose(scores(small, without), expected, rtol=1e-5, atol=1e-6)
 
 
@@ -195,23 +205,23 @@ def test_the_norm_of_a_net_has_its_scale_epsilon_and_momentum():
     net = ConvNet(parse_blocks("4k3"), 3, norm="batch", **options)
     variables = initial(net)
     assert set(variables["params"]["norm_1"]) == {"bias"}
-    _, state = net.apply(variables, INPUTS, train=True, mutable=True, capture_intermediates=True)
-    seen: Any = state["intermediates"]
+    state = state_of(net, variables)
+    seen = state["intermediates"]
     maps = np.asarray(seen["conv_1"]["__call__"][0], np.float64)
     mean, variance = maps.mean((0, 1, 2)), maps.var((0, 1, 2))
     normed = (maps - mean) / np.sqrt(variance + 0.5)
     np.testing.assert_allclose(seen["norm_1"]["__call__"][0], normed, rtol=1e-4, atol=1e-5)
-    kept: Any = state["batch_stats"]["norm_1"]
+    kept = state["batch_stats"]["norm_1"]
     np.testing.assert_allclose(kept["var"], 0.6 + 0.4 * variance, rtol=1e-4)
 
 
 def test_batch_norm_of_a_layer_is_beside_its_bias_and_in_place_of_the_norm_of_the_net():
     net = ConvNet(parse_blocks("6k3b 6k3 d5"), 3, norm="group")
-    variables = initial(net)
+    variables = shapes_of(net)
     assert set(variables["batch_stats"]) == {"norm_1"}
     assert {"norm_1", "norm_2", "norm_3"} <= set(variables["params"])
     assert all("bias" in variables["params"][name] for name in ("conv_1", "conv_2", "dense_3"))
-    batch = initial(ConvNet(parse_blocks("6k3b 6k3 d5"), 3, norm="batch"))["params"]
+    batch = shapes_of(ConvNet(parse_blocks("6k3b 6k3 d5"), 3, norm="batch"))["params"]
     assert [("bias" in batch[name]) for name in ("conv_1", "conv_2", "dense_3")] == [
         True,
         False,
@@ -223,7 +233,7 @@ def test_local_response_norm_follows_the_activation_of_convolutions_alone():
     by_norm = ConvNet(parse_blocks("8k3 max2 d5"), 3, norm="local_response")
     by_word = ConvNet(parse_blocks("8k3 lrn max2 d5"), 3)
     variables = initial(by_norm)
-    assert set(variables["params"]) == set(initial(by_word)["params"])  # biases, no scale
+    assert set(variables["params"]) == set(shapes_of(by_word)["params"])  # biases, no scale
     assert "bias" in variables["params"]["conv_1"]
     np.testing.assert_array_equal(scores(by_norm, variables), scores(by_word, variables))
 
@@ -242,14 +252,12 @@ def test_dropout_at_every_place_asked_for(places):
         parse_blocks(SPEC), 3, activation=ACTIVATIONS["softplus"], dropout=0.5, dropout_at=places
     )
     rngs = {"dropout": jax.random.key(1)}
-    _, state = net.apply(
-        initial(net), INPUTS, train=True, rngs=rngs, capture_intermediates=True, mutable=True
-    )
-    found: Any = state["intermediates"]
+    variables = initial(ConvNet(parse_blocks(SPEC), 3))
+    found = state_of(net, variables, rngs=rngs)["intermediates"]
     dropped = {name for name in found if name.startswith("dropout")}
     assert dropped == DROPS[places]
     for name in dropped:
-        assert 0.2 < np.mean(found[name]["__call__"][0] == 0) < 0.8
+        assert 0.2 < np.mean(np.asarray(found[name]["__call__"][0]) == 0) < 0.8
 
 
 def test_initial_weights_of_every_layer():
@@ -258,6 +266,7 @@ def test_initial_weights_of_every_layer():
         "params"
     ]
     zeros = initial(ConvNet(parse_blocks(SPEC), 3, kernel_init=INITIALIZERS["zeros"]))["params"]
+    plain, changed, zeros = (jax.tree.map(np.asarray, each) for each in (plain, changed, zeros))
     for name in ("conv_1", "conv_2", "dense_3", "output"):
         np.testing.assert_allclose(changed[name]["kernel"], 2 * plain[name]["kernel"], rtol=1e-6)
         assert changed[name]["bias"].any() and not plain[name]["bias"].any()
@@ -266,7 +275,7 @@ def test_initial_weights_of_every_layer():
 
 def test_biases_of_unshared_layers():
     def bias(**choices):
-        return initial(ConvNet(parse_blocks("6k3u"), 3, **choices))["params"]["conv_1"]["bias"]
+        return shapes_of(ConvNet(parse_blocks("6k3u"), 3, **choices))["params"]["conv_1"]["bias"]
 
     assert bias().shape == (6,)
     assert bias(bias_per_position=True).shape == (16, 16, 6)
@@ -274,13 +283,13 @@ def test_biases_of_unshared_layers():
 
 def test_sequences():
     net, x = ConvNet(parse_blocks("25k5s2p1 25k3s2p1 25k3s2p1"), 10), jnp.zeros((2, 40, 1))
-    shapes = jax.eval_shape(functools.partial(initial, net), x)
+    shapes = shapes_of(net, x)
     assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) == 5_210
     assert jax.eval_shape(functools.partial(scores, net), shapes, x).shape == (2, 10)
 
 
 def test_half_precision_in_the_layers_and_not_in_the_scores():
     net = ConvNet(parse_blocks(SPEC), 3, norm="batch", dtype=jnp.bfloat16)
-    shapes = jax.eval_shape(functools.partial(initial, net))
+    shapes = shapes_of(net)
     assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype("float32")}
     assert jax.eval_shape(functools.partial(scores, net), shapes).dtype == jnp.float32
