@@ -1,5 +1,6 @@
 """Gradients by carries, and gates, against loops over the steps of a layer."""
 
+import functools
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ import pytest
 from nets.cells import GRU, LSTM, RNN
 from nets.over_time import carry_gradients, opening_numbers, reach
 from nets.recurrent import Recurrent
+from tests.nets import compiled
 
 X = jnp.asarray(np.random.default_rng(0).normal(size=(3, 6, 4)), jnp.float32)
 CELLS = {
@@ -34,17 +36,23 @@ def test_gradients_by_carries_are_those_of_the_rest_of_the_sequence(name):
     net, variables = made(name)
     zeros = net.cell.carry(3, 5, jnp.float32)
 
-    def last_states(nudges):
-        return jnp.sum(net.apply(variables | {"nudges": nudges}, X, train=False)[0][:, -1], axis=-1)
+    @jax.jit
+    def gradients(variables):
+        def last_states(nudges):
+            states, _ = net.apply(variables | {"nudges": nudges}, X, train=False)
+            return jnp.sum(states[:, -1], axis=-1)
 
-    found = carry_gradients(last_states, (), zeros, 6)
+        return carry_gradients(last_states, (), zeros, 6)
+
+    found = np.asarray(gradients(variables))
     for t in (0, 3, 4):
 
-        def rest(carry, t=t):
+        def rest(carry, variables, t=t):
             states, _ = net.apply(variables, X[:, t + 1 :], carry=carry, train=False)
             return jnp.sum(states[:, -1])
 
-        by_carry = jax.grad(rest)(net.apply(variables, X[:, : t + 1], train=False)[1])
+        _, carry = compiled.applied(net, variables, np.asarray(X)[:, : t + 1], train=False)
+        by_carry = jax.jit(jax.grad(rest))(carry, variables)
         squares = sum(np.square(np.asarray(each)).sum(axis=-1) for each in by_carry)
         np.testing.assert_allclose(found[t], np.sqrt(squares).mean(), rtol=1e-4)
 
@@ -52,22 +60,24 @@ def test_gradients_by_carries_are_those_of_the_rest_of_the_sequence(name):
 def test_gradients_by_carries_of_half_precision():
     net, variables = made("lstm")
 
-    def found(net):
+    @functools.partial(jax.jit, static_argnums=0)
+    def found(net, variables):
         def last_states(nudges):
             states = net.apply(variables | {"nudges": nudges}, X, train=False)[0]
             return jnp.sum(states[:, -1].astype(jnp.float32), axis=-1)
 
         return carry_gradients(last_states, (), net.cell.carry(3, 5, jnp.float32), 6)
 
-    np.testing.assert_allclose(found(net.clone(dtype=jnp.bfloat16)), found(net), rtol=0.1)
+    half = found(net.clone(dtype=jnp.bfloat16), variables)
+    np.testing.assert_allclose(half, found(net, variables), rtol=0.1)
 
 
-def carries_before(net, variables, reverse) -> list[Any]:
+@functools.partial(jax.jit, static_argnums=0)
+def carries_before(net, variables, x) -> list[Any]:
     """The carry before each step, of runs over ever more of the sequence."""
-    x = X[:, ::-1] if reverse else X
     first = net.cell.carry(3, 5, jnp.float32)
     return [first] + [
-        net.apply(variables, x[:, :t], carry=first, train=False)[1] for t in range(1, X.shape[1])
+        net.apply(variables, x[:, :t], carry=first, train=False)[1] for t in range(1, x.shape[1])
     ]
 
 
@@ -76,16 +86,16 @@ def carries_before(net, variables, reverse) -> list[Any]:
 def test_gates_are_those_of_the_equations(name, reverse):
     net, variables = made(name)
     layer = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"])
-    before = carries_before(net, variables, reverse)
+    before = carries_before(net, variables, np.asarray(X)[:, ::-1] if reverse else X)
     after = [*before[1:], None]
     turned = net.clone(reverse=reverse)
-    found: Any = turned.apply(variables, X, train=False, mutable=["gates"])[1]
-    opened = found.get("gates", {})
+    found = compiled.applied(turned, variables, X, train=False, mutable="gates")[1]
+    opened = jax.tree.map(np.asarray, found.get("gates", {}))
     assert set(opened) == set(net.cell.parts[:-1])
     for t in range(5):
         place = 5 - t if reverse else t
         h = np.asarray(before[t][0], np.float64)
-        read = np.asarray(X[:, place]) @ layer["inputs"]["kernel"] + layer["bias"]
+        read = np.asarray(X)[:, place] @ layer["inputs"]["kernel"] + layer["bias"]
         parts = np.split(read + h @ layer["state"]["kernel"], len(net.cell.parts), axis=-1)
         for gate, inside in zip(net.cell.parts[:-1], parts, strict=False):
             if f"peephole_{gate}" in layer:
@@ -98,7 +108,7 @@ def test_numbers_of_gates_pass_over_what_is_masked():
     opening = np.random.default_rng(2).uniform(size=(6, 3, 5)).astype("f")
     opening[:, :, 4] = 0.05
     mask = np.arange(6)[:, None] < [6, 4, 1]
-    found = opening_numbers(jnp.asarray(opening), jnp.asarray(mask))
+    found = jax.jit(opening_numbers)(opening, mask)
     seen = opening[mask].astype(np.float64)
     assert float(found["mean"]) == pytest.approx(seen.mean(), rel=1e-5)
     assert float(found["sd"]) == pytest.approx(seen.std(), rel=1e-5)
@@ -109,18 +119,20 @@ def test_numbers_of_gates_pass_over_what_is_masked():
 
 def test_diagnostics_of_a_layer_are_the_numbers_of_its_gates():
     net, variables = made("gru")
-    found: Any = net.apply(variables, X, train=False, mutable=["gates", "diagnostics"])[1]
+    mutable = ("gates", "diagnostics")
+    found = compiled.applied(net, variables, X, train=False, mutable=mutable)[1]
     assert set(found["diagnostics"]) == {"reset", "update"}
     for gate, opening in found["gates"].items():
-        expected = opening_numbers(opening)
+        expected = jax.jit(opening_numbers)(opening)
         assert found["diagnostics"][gate].keys() == expected.keys()
         for name, value in expected.items():
             assert float(found["diagnostics"][gate][name]) == pytest.approx(float(value))
 
 
 def test_reach_of_a_gradient_that_halves_with_each_step():
-    found = reach(jnp.asarray(0.5 ** np.arange(20)[::-1], jnp.float32))
+    compiled_reach = jax.jit(reach)
+    found = compiled_reach(np.asarray(0.5 ** np.arange(20)[::-1], np.float32))
     assert float(found["per_step"]) == pytest.approx(0.5, rel=1e-5)
     assert float(found["steps"]) == 7  # 0.5^6 is above a hundredth
-    assert float(reach(jnp.ones(20))["steps"]) == 20
-    assert float(reach(jnp.zeros(20))["per_step"]) == 1
+    assert float(compiled_reach(np.ones(20, "f"))["steps"]) == 20
+    assert float(compiled_reach(np.zeros(20, "f"))["per_step"]) == 1
