@@ -1,6 +1,6 @@
 """Losses of word vectors and their gradients against loops in float64, and draws of words."""
 
-from typing import Any
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ import pytest
 import scipy.stats
 
 from nets import embeddings
+from tests.nets import compiled
 
 BLOCKS, CENTRES, WINDOW, FEATURES, WORDS = 2, 4, 2, 3, 7
 SIZE = CENTRES + 2 * WINDOW
@@ -82,9 +83,7 @@ def near_of(random):
 
 def compare(ours, reference, inputs, outputs):
     """Values and gradients by both tables."""
-    value, grads = jax.value_and_grad(ours, argnums=(0, 1))(
-        jnp.float32(inputs), jnp.float32(outputs)
-    )
+    value, grads = jax.jit(jax.value_and_grad(ours, argnums=(0, 1)))(inputs, outputs)
     np.testing.assert_allclose(value, reference(inputs, outputs), rtol=1e-5)
     by_inputs = differences(lambda a: reference(a, outputs), inputs)
     by_outputs = differences(lambda a: reference(inputs, a), outputs)
@@ -137,7 +136,8 @@ def test_neighbours_are_within_reach_in_the_same_line():
     lines = np.array([[-1, 0, 0, 0, 0, 1, 1, -1]])
     reach = np.array([[1, 2, 2, 1]])
     for before in (False, True):
-        found = embeddings.neighbours(jnp.asarray(lines), jnp.asarray(reach), before=before)
+        run = jax.jit(functools.partial(embeddings.neighbours, before=before))
+        found = np.asarray(run(lines, reach))
         for i in range(SIZE):
             for j in range(CENTRES):
                 place = j + WINDOW
@@ -149,7 +149,7 @@ def test_drawn_words_have_the_frequencies_of_counts_to_the_three_quarters(random
     counts = np.array([5000, 900, 300, 40, 7, 5, 5])
     cuts = embeddings.negative_cuts(counts)
     bits = jax.random.bits(jax.random.key(0), (400, 500), jnp.uint32)
-    drawn = embeddings.drawn_words(bits, jnp.asarray(cuts))
+    drawn = jax.jit(embeddings.drawn_words)(bits, cuts)
     found = np.bincount(np.asarray(drawn).ravel(), minlength=WORDS)
     expected = counts**0.75 / (counts**0.75).sum() * 200_000
     assert scipy.stats.chisquare(found, expected).pvalue > 1e-3
@@ -161,21 +161,22 @@ def test_every_word_can_be_drawn_and_none_beyond():
     cuts = jnp.asarray(embeddings.negative_cuts([1, 1, 1, 1]))
     np.testing.assert_array_equal(cuts, np.array([1, 2, 3], np.uint32) << 30)
     ends = jnp.asarray([0, 2**30 - 1, 2**30, 2**32 - 1], jnp.uint32)
-    np.testing.assert_array_equal(embeddings.drawn_words(ends, cuts), [0, 0, 1, 3])
+    np.testing.assert_array_equal(jax.jit(embeddings.drawn_words)(ends, cuts), [0, 0, 1, 3])
 
 
 def test_crowded_rows_are_slowed_and_others_are_not():
     rows, uses = jnp.asarray([[0, 1], [0, 2]]), jnp.asarray([[6.0, 3.0], [14.0, 0.0]])
-    share = embeddings.uncrowded(rows, uses, 4, 5.0)
+    share = np.asarray(jax.jit(embeddings.uncrowded, static_argnums=(2, 3))(rows, uses, 4, 5.0))
     np.testing.assert_allclose(share, [[0.25, 1], [0.25, 1]])
-    values = jnp.ones((2, 2, 3))
-    slow = jax.grad(lambda v: jnp.sum(embeddings.slowed(v, share) ** 2))(values)
+    values = np.ones((2, 2, 3), np.float32)
+    slow = jax.jit(jax.grad(lambda v, s: jnp.sum(embeddings.slowed(v, s) ** 2)))(values, share)
     np.testing.assert_allclose(slow, 2 * share[..., None] * values)
-    np.testing.assert_array_equal(embeddings.slowed(values, share), values)
+    kept = embeddings.slowed(jnp.asarray(values), jnp.asarray(share))
+    np.testing.assert_array_equal(kept, values)
 
 
 def test_tables_begin_as_those_of_word2vec():
     net = embeddings.WordTables(50, 49, features=4)
-    params: Any = net.init(jax.random.key(0), jnp.zeros(1, jnp.int32))["params"]
+    params = compiled.initial(net, jnp.zeros(1, jnp.int32))["params"]
     assert params["input"].shape == (50, 4) and params["output"].shape == (49, 4)
     assert not params["output"].any() and 0.11 < np.abs(params["input"]).max() <= 0.125
