@@ -17,6 +17,7 @@ from nets.activations import (
     fan_out,
     maxout,
 )
+from tests.nets import compiled
 
 FAR = np.array([12.0, 20.0, 50.0, 100.0, 1e3, 1e4])
 GRID = np.unique(np.concatenate([np.linspace(-8.03, 8.05, 402), [-1e-6, 1e-6], FAR, -FAR]))
@@ -127,7 +128,8 @@ def test_nan_stays_nan():
 
 def test_numbers_from_the_command_line_are_used():
     x = jnp.array([-2.0, 3.0])
-    results = {s: call(as_activation(s), x) for s in ("leaky_relu:0.5", "elu:2", "celu:2")}
+    run = jax.jit(call, static_argnums=0)
+    results = {s: run(as_activation(s), x) for s in ("leaky_relu:0.5", "elu:2", "celu:2")}
     np.testing.assert_allclose(results["leaky_relu:0.5"], [-1, 3], rtol=1e-6)
     np.testing.assert_allclose(results["elu:2"], [2 * np.expm1(-2), 3], rtol=1e-6)
     np.testing.assert_allclose(results["celu:2"], [2 * np.expm1(-1), 3], rtol=1e-6)
@@ -139,20 +141,23 @@ def test_gradients_of_learned_parameters():
     expected = {"prelu": np.minimum(wide, 0), "swish": wide**2 * expit(wide) * expit(-wide)}
     for name, reference in expected.items():
         module: Any = Nonlinearity(ACTIVATIONS[name])
-        variables = module.init(jax.random.key(0), x)
-        (gradient,) = jax.tree.leaves(jax.grad(lambda v, m=module: m.apply(v, x).sum())(variables))
+        variables = compiled.initial(module, x)
+        slope = jax.jit(jax.grad(lambda v, m=module: m.apply(v, x).sum()))
+        (gradient,) = jax.tree.leaves(slope(variables))
         np.testing.assert_allclose(gradient, reference[0], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "label"), [("prelu", "slope"), ("swish", "beta")])
 def test_learned_parameters_belong_to_units(name, label):
     module: Any = Nonlinearity(ACTIVATIONS[name])
-    x = -jnp.ones((2, 3, 4))
-    variables: Any = module.init(jax.random.key(0), x)
+    x = -np.ones((2, 3, 4), np.float32)
+    variables = jax.tree.map(np.asarray, compiled.initial(module, x))
     assert jax.tree.map(jnp.shape, variables) == {"params": {label: (4,)}}
     np.testing.assert_array_equal(variables["params"][label], ACTIVATIONS[name].learned * 4)
-    changed = {"params": {label: variables["params"][label].at[1].set(3.0)}}
-    differs = module.apply(changed, x) != module.apply(variables, x)
+    changed = jax.tree.map(np.copy, variables)
+    changed["params"][label][1] = 3.0
+    there, before = (np.asarray(compiled.applied(module, v, x)) for v in (changed, variables))
+    differs = there != before
     np.testing.assert_array_equal(differs, np.broadcast_to(np.arange(4) == 1, x.shape))
 
 
@@ -166,9 +171,8 @@ def test_maxout(spelling):
         for unit in range(4):
             own = x[..., piece * 4 + unit]
             expected[..., unit] = np.maximum(expected[..., unit], own)
-    x = jnp.asarray(x)
-    np.testing.assert_array_equal(Nonlinearity(activation).apply({}, x), expected)
-    gradient = jax.grad(lambda z: maxout(z, pieces).sum())(x)
+    np.testing.assert_array_equal(compiled.applied(Nonlinearity(activation), {}, x), expected)
+    gradient = jax.jit(jax.grad(lambda z: maxout(z, pieces).sum()))(x)
     np.testing.assert_array_equal(
         gradient, x == np.concatenate([expected] * pieces, axis=-1).astype(np.float32)
     )
@@ -211,7 +215,7 @@ def test_diagnostics():
     """A unit that is dead, one that is saturated for some examples, one that is neither."""
     x = np.array([[-1.0, -9.0, 0.5], [-2.0, 1.0, 0.5], [-3.0, 2.0, 0.7]], np.float32)
     module: Any = Nonlinearity(ACTIVATIONS["relu"])
-    outputs, state = module.apply({}, jnp.asarray(x), mutable=["diagnostics"])
+    outputs, state = compiled.applied(module, {}, x, mutable="diagnostics")
     np.testing.assert_array_equal(outputs, np.maximum(x, 0))
     expected = {
         "mean": np.maximum(x, 0).mean(),
@@ -223,16 +227,16 @@ def test_diagnostics():
     for name, value in state["diagnostics"].items():
         assert value.shape == () and value.dtype == jnp.float32
         np.testing.assert_allclose(value, expected[name], rtol=1e-6)
-    _, again = module.apply(state, jnp.abs(x), mutable=["diagnostics"])
+    _, again = compiled.applied(module, state, np.abs(x), mutable="diagnostics")
     np.testing.assert_allclose(again["diagnostics"]["mean"], np.abs(x).mean(), rtol=1e-6)
 
 
 def test_saturation_is_the_size_of_the_slope():
-    slopes = jnp.array([[0.04, -0.04, 0.06, -0.06, 0.0, 2.0]])
-    assert diagnose(slopes, slopes)["saturated"] == pytest.approx(0.5)
+    slopes = np.array([[0.04, -0.04, 0.06, -0.06, 0.0, 2.0]], np.float32)
+    assert jax.jit(diagnose)(slopes, slopes)["saturated"] == pytest.approx(0.5)
     tanh: Any = Nonlinearity(ACTIVATIONS["tanh"])
-    x = jnp.array([[3.0, -3.0, 1.0, 20.0]])
-    state = tanh.apply({}, x, mutable=["diagnostics"])[1]["diagnostics"]
+    x = np.array([[3.0, -3.0, 1.0, 20.0]], np.float32)
+    state = compiled.applied(tanh, {}, x, mutable="diagnostics")[1]["diagnostics"]
     assert state["saturated"] == pytest.approx(0.75)
     assert state["dead"] == pytest.approx(0.25)
 
