@@ -30,6 +30,7 @@ class Optimizer:
         learning_rate: the peak rate.
         momentum: of momentum, nesterov, rmsprop_momentum and muon (its authors take 0.95); the
             first-moment decay of adam and adamw.
+        momentum_after: takes its place when the warm-up is over (none: it stays).
         second_moment: decay of the squared-gradient average of adam, adamw, both forms of rmsprop
             and muon's Adam.
         weight_decay: share of a parameter that joins its step, times the rate.
@@ -56,6 +57,7 @@ class Optimizer:
     ] = "adam"
     learning_rate: float = 1e-3
     momentum: float = 0.9
+    momentum_after: float | None = None
     second_moment: float = 0.999
     weight_decay: float | None = None
     decay_on: Literal["kernels", "all"] = "kernels"
@@ -106,9 +108,12 @@ def _check_numbers(config: Optimizer) -> None:
     for flag, value in positive.items():
         if value is not None and not (0 < value < LARGEST):
             raise UsageError(f"{flag} {value}: must be positive")
-    shares = {"--momentum": config.momentum, "--second-moment": config.second_moment}
-    for flag, value in {**shares, "--warmup": config.warmup}.items():
-        if not 0 <= value < 1:
+    shares = {
+        "--momentum": config.momentum, "--momentum-after": config.momentum_after,
+        "--second-moment": config.second_moment, "--warmup": config.warmup,
+    }  # fmt: skip
+    for flag, value in shares.items():
+        if value is not None and not 0 <= value < 1:
             raise UsageError(f"{flag} {value}: must be at least 0 and below 1")
     if config.weight_decay is not None and not 0 <= config.weight_decay < LARGEST:
         raise UsageError(f"--weight-decay {config.weight_decay}: must not be negative")
@@ -141,6 +146,20 @@ def _check_schedule(config: Optimizer) -> None:
         raise UsageError(
             f"--start-factor {config.start_factor}: nothing rises from it; give --warmup"
         )
+    if config.momentum_after is None:
+        return
+    if config.warmup == 0:
+        raise UsageError(
+            f"--momentum-after {config.momentum_after}: it follows the warm-up; give --warmup"
+        )
+    if config.optimizer in ("sgd", "rmsprop"):
+        raise UsageError(
+            f"--momentum-after {config.momentum_after}: {config.optimizer} has no momentum"
+        )
+
+
+def _warm_steps(config: Optimizer, total_steps: int) -> int:
+    return round(config.warmup * total_steps)
 
 
 def schedule_factor(config: Optimizer, step: jax.Array, total_steps: int) -> jax.Array:
@@ -150,7 +169,7 @@ def schedule_factor(config: Optimizer, step: jax.Array, total_steps: int) -> jax
     "step" (by default x 0.1 at 1/2 and 3/4: He et al. 2015) counts whole steps: a share of the
     training in float32 can lie just below 1/2 when half of the steps are done.
     """
-    warm = round(config.warmup * total_steps)
+    warm = _warm_steps(config, total_steps)
     rest = max(total_steps - warm, 1)
     if config.start_factor is None or not warm:
         rise = jnp.clip((step + 1) / (warm + 1), 0.0, 1.0)
@@ -196,7 +215,7 @@ def make_optimizer(
         parts.append(optax.clip_by_global_norm(config.clip))
     if config.decay_form == "coupled":
         parts += _decay(config, faster)
-    parts += _direction(config)
+    parts += _direction(config, total_steps)
     if config.decay_form == "decoupled":
         parts += _decay(config, faster)
     if config.bias_rate is not None:
@@ -213,21 +232,38 @@ def make_optimizer(
     return optax.chain(*parts, *last)
 
 
-def _direction(config: Optimizer) -> list[optax.GradientTransformation]:
+def _direction(config: Optimizer, total_steps: int) -> list[optax.GradientTransformation]:
     """What makes a direction of the gradient."""
+    first, second = _with_momentum(config, total_steps), config.second_moment
     match config.optimizer:
         case "sgd":
             return []
         case "momentum" | "nesterov":
-            return [optax.trace(config.momentum, nesterov=config.optimizer == "nesterov")]
+            nesterov = config.optimizer == "nesterov"
+            return [first(lambda decay: optax.trace(decay, nesterov=nesterov))]
         case "adam" | "adamw":
-            return [optax.scale_by_adam(config.momentum, config.second_moment)]
+            return [first(lambda decay: optax.scale_by_adam(decay, second))]
         case "rmsprop":
-            return [optax.scale_by_rms(config.second_moment)]
+            return [optax.scale_by_rms(second)]
         case "rmsprop_momentum":
-            return [optax.scale_by_rms(config.second_moment), optax.trace(config.momentum)]
+            return [optax.scale_by_rms(second), first(optax.trace)]
         case "muon":
-            return [muon(config.momentum, config.second_moment)]
+            return [first(lambda decay: muon(decay, second))]
+
+
+def _with_momentum(
+    config: Optimizer, total_steps: int
+) -> Callable[[Callable[[Any], optax.GradientTransformation]], optax.GradientTransformation]:
+    """What hands a transformation its momentum, which may change when the warm-up is over."""
+    before, after = config.momentum, config.momentum_after
+    if after is None:
+        return lambda make: make(before)
+    warm = _warm_steps(config, total_steps)
+
+    def momentum(step: jax.Array) -> jax.Array:
+        return jnp.where(step < warm, before, after)
+
+    return lambda make: optax.inject_hyperparams(lambda momentum: make(momentum))(momentum)
 
 
 def _decay(config: Optimizer, faster: Where) -> list[optax.GradientTransformation]:

@@ -71,7 +71,7 @@ class Tab:
         return result["result"].get("value")
 
     def visit(self, path, *, width=1200, height=900):
-        """Opens a file and waits until its charts are drawn; returns the seconds it took."""
+        """Opens a file and waits until its charts are drawn."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width, height=height, deviceScaleFactor=1, mobile=width < 600,
@@ -81,7 +81,6 @@ class Tab:
         while not self.evaluate("document.documentElement?.dataset.ready === 'true'"):
             assert time.monotonic() - started < SECONDS, self.said
             time.sleep(0.02)
-        return time.monotonic() - started
 
     def point(self, x, y):
         """Moves the mouse."""

@@ -40,6 +40,7 @@ SPELLINGS = {
     ],
     "learning_rate": ["0.001", "3e-05", "1e+30", "0.1234567890123"],
     "momentum": ["0.9", "0"],
+    "momentum_after": ["none", "0", "0.5"],
     "second_moment": ["0.999"],
     "weight_decay": ["none", "0.0001"],
     "decay_on": ["kernels", "all"],
@@ -109,8 +110,9 @@ def test_every_field_is_described_and_no_config_is_long():
 def test_floats_are_traced_and_everything_else_is_static():
     traced = {name for name, leaf in MLP.items() if leaf.is_float}
     assert traced == {
-        "label_noise", "learning_rate", "momentum", "second_moment", "weight_decay", "bias_rate",
-        "clip", "clip_value", "start_factor", "end_factor", "hinge_margin", "label_smoothing", "l1",
+        "label_noise", "learning_rate", "momentum", "momentum_after", "second_moment",
+        "weight_decay", "bias_rate", "clip", "clip_value", "start_factor", "end_factor",
+        "hinge_margin", "label_smoothing", "l1",
         "l2", "max_norm", "dropout", "input_dropout", "input_noise", "init_scale", "average",
     }  # fmt: skip
 

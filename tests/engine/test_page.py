@@ -244,9 +244,8 @@ def test_one_cell_and_one_seed(tmp_path):
     assert "effects" not in page.data["charts"] and "final" in page.data["charts"]
 
 
-def test_a_large_study_is_quick_and_lean(large_page):
-    path, seconds = large_page
-    assert seconds < 20 and path.stat().st_size < 15e6
+def test_the_page_of_a_large_study_is_lean(large_page):
+    assert large_page.stat().st_size < 15e6
 
 
 def test_colours_are_those_of_okabe_and_ito_and_cells_differ():

@@ -39,6 +39,7 @@ BESIDE = {
     "decay_on": ("all", {"weight_decay": 0.1}),
     "decay_form": ("coupled", {"weight_decay": 0.1}),
     "start_factor": (0.5, {"warmup": 0.1}),
+    "momentum_after": (0.5, {"warmup": 0.1}),
     "step_at": ((0.2,), {"schedule": "step"}),
     "step_factor": (0.5, {"schedule": "step"}),
 }
@@ -72,6 +73,7 @@ def test_every_field_is_tried():
     assert tried == set(known)
     assert {name for name, leaf in known.items() if leaf.is_float} == {
         *TRACED, "hinge_margin", "label_noise", "average", "start_factor", "end_factor",
+        "momentum_after",
     }  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from tests.experiments.updating import (
 )
 
 OPTIMIZERS = get_args(get_type_hints(Optimizer)["optimizer"])
+WITH_MOMENTUM = tuple(name for name in OPTIMIZERS if name not in ("sgd", "rmsprop"))
 COUPLING = tuple(name for name in OPTIMIZERS if name not in ("adamw", "muon"))
 LANES = [
     {
@@ -56,6 +57,14 @@ def test_every_optimizer_against_numpy_with_traced_rates(name, decay_on):
 def test_a_coupled_decay_goes_through_the_optimizer(name, decay_on):
     config = with_all_options(name, decay_on=decay_on, decay_form="coupled")
     assert_lanes_match(config, LANES)
+
+
+@pytest.mark.parametrize("name", WITH_MOMENTUM)
+def test_the_momentum_changes_when_the_warm_up_is_over(name):
+    """After two of five steps, with momenta of their own side by side."""
+    config = Optimizer(optimizer=name, warmup=0.4, start_factor=1, momentum_after=0.0)
+    lanes = [{"momentum": 0.9, "momentum_after": 0.5}, {"momentum": 0.3, "momentum_after": 0.9}]
+    assert_lanes_match(config, lanes)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -198,6 +207,9 @@ def test_the_projection_comes_after_the_step():
         ({"clip_value": -1.0}, "--clip-value -1.0: must be positive"),
         ({"bias_rate": 0.0}, "--bias-rate 0.0: must be positive"),
         ({"momentum": 1.0}, "--momentum 1.0: must be at least 0 and below 1"),
+        ({"momentum_after": 1.0, "warmup": 0.5}, "--momentum-after 1.0: must be at least 0 and"),
+        ({"momentum_after": 0.5}, "--momentum-after 0.5: it follows the warm-up; give --warmup"),
+        ({"momentum_after": 0, "warmup": 0.1, "optimizer": "sgd"}, "--momentum-after 0: sgd has"),
         ({"second_moment": -0.1}, "--second-moment -0.1: must be at least 0 and below 1"),
         ({"warmup": 1.5}, "--warmup 1.5: must be at least 0 and below 1"),
         ({"weight_decay": -1e-3}, "--weight-decay -0.001: must not be negative"),

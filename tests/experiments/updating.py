@@ -125,6 +125,8 @@ def clipped(config: Optimizer, grads: Arrays) -> Arrays:
 def direction(config: Optimizer, name: str, g: np.ndarray, memory: np.ndarray, step: int) -> Any:
     """One step of an optimizer at rate 1, from its paper; `memory` holds its two averages."""
     m, v = config.momentum, config.second_moment
+    if config.momentum_after is not None and step >= round(config.warmup * STEPS):
+        m = config.momentum_after
     kind = config.optimizer
     if kind == "muon" and name not in ORTHOGONALISED:
         kind, m = "adam", 0.9
