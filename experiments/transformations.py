@@ -77,9 +77,9 @@ def _to_common_size(update: jax.Array) -> jax.Array:
 
 
 class StepsDone(NamedTuple):
-    """int32 scalar."""
+    """int32 scalar, or, as in all states of updates, what stands for the array."""
 
-    steps: jax.Array
+    steps: Tree
 
 
 def stop_after(steps: int, where: Where) -> optax.GradientTransformation:
@@ -101,7 +101,7 @@ def stop_after(steps: int, where: Where) -> optax.GradientTransformation:
 class LookaheadState(NamedTuple):
     """What `lookahead` carries: steps done (int32 scalar), and slow weights like the parameters."""
 
-    steps: jax.Array
+    steps: Tree
     slow: Tree
 
 

@@ -9,6 +9,7 @@ from experiments import EXPERIMENTS
 from experiments.engine import run
 from experiments.engine.cli import main
 
+pytestmark = pytest.mark.usefixtures("one_build")
 README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
 SMALL = {"--epochs": "2", "--schedule": "constant"}
 DIGITS = {"--dataset": "digits"}

@@ -3,5 +3,5 @@
 import jax
 from beartype import BeartypeConf, FrozenDict, beartype
 
-_conf = BeartypeConf(hint_overrides=FrozenDict({float: float | int | jax.Array}))
-check = beartype(conf=_conf)
+CONF = BeartypeConf(hint_overrides=FrozenDict({float: float | int | jax.Array}))
+check = beartype(conf=CONF)

@@ -28,10 +28,13 @@ from nets.parallel import split_batch
 
 
 class Replica(NamedTuple):
-    """What tells the replicas of one program apart: traced config fields and the seed."""
+    """What tells the replicas of one program apart: traced config fields and the seed.
 
-    floats: dict[str, jax.Array]
-    seed: jax.Array
+    Arrays, or what stands for them, as in `State`.
+    """
+
+    floats: dict[str, Tree]
+    seed: Tree
 
 
 @flax.struct.dataclass

@@ -24,6 +24,8 @@ from experiments.engine.claims import (
 from experiments.engine.reopen import reopen
 from tests.engine.toy import TOY
 
+pytestmark = pytest.mark.usefixtures("one_build")
+
 ERROR = Quantity("error", "%", lambda lines: 100 * lines[-1]["test_error"], decimals=1)
 PAPER = Published(10.0, "paper", "nowhere")
 CODE = Published(12.0, "code", "nowhere")

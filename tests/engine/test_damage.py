@@ -14,6 +14,8 @@ from experiments.engine.log import read_lines
 from experiments.engine.parameters import digest_of, read_parameters
 from tests.engine.selective import SELECTIVE
 
+pytestmark = pytest.mark.usefixtures("one_build")
+
 STUDY = [
     "study", "--vary", "rate=0.03,0.1", "--seeds", "6", "--epochs", "6", "--keep", "best",
     "--lanes", "4", "--devices", "2", "--steps-per-call", "2", "--checkpoint-every", "1",

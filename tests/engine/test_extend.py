@@ -18,6 +18,8 @@ from experiments.engine.selection import Selection
 from tests.engine.selective import SELECTIVE, Config
 from tests.engine.test_damage import run
 
+pytestmark = pytest.mark.usefixtures("one_build")
+
 GRID = {"vary": {"rate": [0.03, 0.35]}, "tune": {"noise": [0.0, 0.3]}, "tune_seeds": 2, "seeds": 3}
 
 

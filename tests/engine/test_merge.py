@@ -21,6 +21,8 @@ from experiments.engine.sealed import read_json, seal_line, write_json
 from experiments.engine.study import Part, make_study
 from tests.engine.toy import TOY, load
 
+pytestmark = pytest.mark.usefixtures("one_build")
+
 ENTRIES = {"toy": Entry(TOY.summary, lambda: TOY)}
 GRID = {"vary": {"rate": [0.03, 0.1]}, "tune": {"decay": [0.0, 0.01]}, "tune_seeds": 2, "seeds": 4}
 STUDY = make_study(TOY, **GRID)

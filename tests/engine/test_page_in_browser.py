@@ -18,9 +18,8 @@ window.all = (query) => [...document.querySelectorAll(query)];
 window.one = (query) => document.querySelector(query);
 window.chart = (name) => one(`figure[data-chart=${name}]`);
 window.legend = (name) => [...chart(name).querySelectorAll('.legend button')];
-window.after = async (name, act) => { const from = performance.now(); act();
-  await new Promise((resolve) => setTimeout(resolve)); await chart(name).drawing;
-  return performance.now() - from; };
+window.after = async (name, act) => { act();
+  await new Promise((resolve) => setTimeout(resolve)); await chart(name).drawing; };
 window.choose = (name, control, value) => after(name, () => {
   const element = chart(name).querySelector(`[data-control=${control}]`);
   if (value === undefined) element.click(); else element.value = value;

@@ -29,6 +29,8 @@ from experiments.engine.sealed import read_json, seal_line, write_json
 from experiments.engine.study import make_study
 from tests.engine.toy import TOY
 
+pytestmark = pytest.mark.usefixtures("one_build")
+
 ENTRIES = {"toy": Entry(TOY.summary, lambda: TOY)}
 GRID = {"vary": {"rate": [0.03, 0.1]}, "tune": {"decay": [0.0, 0.01]}, "tune_seeds": 2, "seeds": 3}
 DIGEST = "parameters_sha256"

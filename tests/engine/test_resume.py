@@ -17,6 +17,8 @@ from experiments.engine.sealed import write_json
 from tests.engine.selective import SELECTIVE
 from tests.engine.toy import TOY, Config
 
+pytestmark = pytest.mark.usefixtures("one_build")
+
 ENTRIES = {"toy": Entry(TOY.summary, lambda: TOY)}
 CONFIG = Config(epochs=6)
 GRID = {"config": CONFIG, "vary": {"rate": [0.03, 0.1]}}

@@ -23,6 +23,8 @@ from experiments.engine.reopen import reopen
 from experiments.engine.sealed import write_json
 from tests.engine.toy import TOY, load
 
+pytestmark = pytest.mark.usefixtures("one_build")
+
 CALLS = Override(lanes=4, devices=2, steps_per_call=2)
 """Three calls an epoch, so six for a lane group."""
 GRID = {"vary": {"rate": [0.03, 0.1]}, "tune": {"decay": [0.0, 0.01]}, "tune_seeds": 2, "seeds": 3}

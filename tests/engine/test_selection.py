@@ -25,6 +25,8 @@ from experiments.engine.selection import (
 from experiments.engine.statistics import Metric
 from tests.engine.selective import SELECTIVE, Config
 
+pytestmark = pytest.mark.usefixtures("one_build")
+
 ERROR = Metric("error", higher_is_better=False)
 OVERSHOOTING = {"rate": [0.1, 0.35], "noise": [0.0, 0.3]}
 

@@ -14,6 +14,8 @@ from experiments.engine.study import make_study
 from experiments.engine.tuning import choices, choose
 from tests.engine.toy import TOY, load
 
+pytestmark = pytest.mark.usefixtures("one_build")
+
 METRIC = Metric("error", higher_is_better=False)
 RATES = [0.003, 0.03, 0.1, 1e30]
 GRID = {"vary": {"noise": [0.0, 1.0]}, "tune": {"rate": RATES}, "tune_seeds": 3, "seeds": 5}
