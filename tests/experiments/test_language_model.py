@@ -24,6 +24,8 @@ from experiments.engine.step import Replica, Trainer
 from nets.language import LanguageModel
 from tests.experiments.stopped import assert_same_nets, recorded, stop_and_resume
 
+pytestmark = pytest.mark.usefixtures("one_build")
+
 WORDS = "the cat sat on the mat. a dog saw the cat and the mat.\n"
 TEXT = make_text(
     "rhyme", {"train": WORDS * 5, "validation": WORDS, "test": WORDS[::-1]}, "character"

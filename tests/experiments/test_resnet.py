@@ -15,6 +15,8 @@ from experiments.engine.errors import UsageError
 from nets.residual import Stage
 from tests.experiments.conftest import step_of
 
+pytestmark = pytest.mark.usefixtures("one_build")
+
 IMAGES = Spec((32, 32, 3), 10, train_rows=600)
 
 

@@ -19,6 +19,8 @@ from experiments.engine.run import run_study
 from experiments.engine.step import Replica, State, Trainer
 from tests.experiments.stopped import assert_same_nets, recorded, stop_and_resume
 
+pytestmark = pytest.mark.usefixtures("one_build")
+
 TOPICS = ("red green blue pink brown white black grey", "cat dog cow pig hen fox owl bat")
 TINY = {
     "dimension": 6, "window": 2, "batch_size": 32, "block": 8, "drawn": 4, "sample": 0.0,

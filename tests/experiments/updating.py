@@ -1,6 +1,7 @@
 """A small tree of every kind of parameter, trained by an optimizer and by a NumPy reference."""
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -49,7 +50,11 @@ def single(tree: Any) -> Any:
 
 def train(config: Optimizer, floats: dict[str, jax.Array], total: int = STEPS) -> Arrays:
     """`STEPS` updates with traced rates, one lane per entry of `floats`."""
+    return named(_trained(config, total, floats))
 
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _trained(config: Optimizer, total: int, floats: dict[str, jax.Array]) -> Any:
     def one(floats: dict[str, jax.Array]) -> Any:
         optimizer = make_optimizer(dataclasses.replace(config, **floats), total)
 
@@ -62,7 +67,7 @@ def train(config: Optimizer, floats: dict[str, jax.Array], total: int = STEPS) -
         params = single(START)
         return jax.lax.scan(step, (params, optimizer.init(params)), gradients)[0][0]
 
-    return named(jax.jit(jax.vmap(one))(floats))
+    return jax.vmap(one)(floats)
 
 
 def assert_lanes_match(config: Optimizer, lanes: list[dict[str, float]]) -> None:
