@@ -149,6 +149,7 @@ def test_a_large_study_shows_most_of_its_points_only_when_asked_for(tab, large_p
     tab.said.clear()
     tab.visit(large_page)
     tab.evaluate(HELP)
+    assert not tab.evaluate("!!chart('curves').querySelector('canvas')")
     tab.evaluate("after('curves', () => legend('curves')[0].click())")
     tab.evaluate("choose('curves', 'seeds')")
     assert tab.evaluate("!!chart('curves').querySelector('canvas')") and tab.said == []

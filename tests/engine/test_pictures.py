@@ -49,7 +49,7 @@ def test_every_shape_is_written(tmp_path, shape):
 
 
 def test_what_is_no_picture_is_refused():
-    """`_make` passes by the type checker of the tests, as a user's script does."""
+    """A user's script runs without a type checker: `_make` passes by that of the tests."""
     with pytest.raises(TypeError, match=r"pixels are uint8 .*, here uint8 \[2, 2\]"):
         check(Picture._make((np.zeros(3), np.zeros((2, 2), np.uint8))))
     with pytest.raises(TypeError, match="values are numbers, here object"):
