@@ -1,4 +1,4 @@
-"""Layers of convolutional nets: convolution with and without weight sharing, pooling, LRN.
+"""Layers of convolutional nets: convolution with and without weight sharing, LRN.
 
 Inputs are `[batch, *space, channels]` with any number of spatial axes; geometry that cannot work is
 refused while shapes are traced, before anything is compiled.
@@ -12,7 +12,6 @@ from typing import Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -119,79 +118,6 @@ def _local(x: jax.Array, kernel: jax.Array, window: tuple[Window, ...]) -> jax.A
     axes = tuple(range(len(window)))
     dimensions = (((len(window) + 1,), (len(window),)), (tuple(a + 1 for a in axes), axes))
     return jnp.moveaxis(jax.lax.dot_general(seen, kernel, dimensions), len(window), 0)
-
-
-class Pool(nn.Module):
-    """Largest or mean value of each window and channel; windows may overlap.
-
-    Padded places count for nothing: a mean is over the inputs that are there. Of equal largest
-    values, the first has the gradient. A NaN stays a NaN.
-
-    Attributes:
-        kind: "max" or "average".
-        size: inputs that the window covers.
-        strides: step of the window; by default its size, so that windows do not overlap.
-        padding: as of `Conv`.
-    """
-
-    kind: Literal["max", "average"]
-    size: Sizes
-    strides: Sizes | None = None
-    padding: Padding = "valid"
-
-    def windows(self, shape: tuple[int, ...]) -> tuple[Window, ...]:
-        """One window per axis of a spatial shape.
-
-        Raises:
-            ValueError: they do not fit, or one would see nothing but padding.
-        """
-        strides = self.size if self.strides is None else self.strides
-        found = windows(shape, self.size, strides, self.padding)
-        for window in found:
-            if max(window.padding) >= window.size:
-                raise ValueError(
-                    f"padding {max(window.padding)}: a pooling window of {window.size} would see "
-                    "nothing else"
-                )
-        return found
-
-    def __call__(
-        self, x: Float[Array, "batch *space channels"]
-    ) -> Float[Array, "batch *positions channels"]:
-        """Slides the windows over `x`."""
-        window = self.windows(x.shape[1:-1])
-        if self.kind == "max":
-            return functools.reduce(_larger, views(x, window, -np.inf))
-        seen = functools.reduce(jnp.add, views(x, window))
-        return seen / jnp.asarray(_inputs_seen(window, x.shape[1:-1]), x.dtype)
-
-
-def _larger(best: jax.Array, other: jax.Array) -> jax.Array:
-    return jnp.where((other > best) | jnp.isnan(other), other, best)
-
-
-def _inputs_seen(window: Sequence[Window], space: Sequence[int]) -> np.ndarray:
-    """How many inputs each window sees, `[1, *positions, 1]`."""
-    counts = np.ones(())
-    for w, n in zip(window, space, strict=True):
-        starts = np.arange(w.output_size(n)) * w.stride - w.padding[0]
-        counts = counts[..., None] * (np.minimum(starts + w.size, n) - np.maximum(starts, 0))
-    return counts[None, ..., None]
-
-
-class GlobalPool(nn.Module):
-    """Largest or mean value of each channel over all positions.
-
-    Attributes:
-        kind: "max" or "average" (Lin et al. 2014, arXiv 1312.4400, section 3.2).
-    """
-
-    kind: Literal["max", "average"] = "average"
-
-    def __call__(self, x: Float[Array, "batch *space channels"]) -> Float[Array, "batch channels"]:
-        """Reduces every spatial axis."""
-        axes = range(1, x.ndim - 1)
-        return jnp.max(x, axis=axes) if self.kind == "max" else jnp.mean(x, axis=axes)
 
 
 class LocalResponseNorm(nn.Module):

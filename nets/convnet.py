@@ -11,9 +11,10 @@ from jaxtyping import Array, Float
 
 from nets.activations import ACTIVATIONS, ActivationLike, Nonlinearity, fan_out
 from nets.classifier import Classifier, dense
-from nets.conv import Conv, GlobalPool, LocalResponseNorm, Pool
+from nets.conv import Conv, LocalResponseNorm
 from nets.initializers import INITIALIZERS, BiasInit, InitFunction, scaled
 from nets.normalization import Norm, normalise
+from nets.pooling import GlobalPool, Pool
 from nets.regularizers import Dropout
 from nets.specs import Block, Kind
 from nets.whitening import Whitening

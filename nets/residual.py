@@ -17,9 +17,10 @@ from jaxtyping import Array, Float
 
 from nets.activations import ACTIVATIONS, ActivationLike, Nonlinearity, fan_out
 from nets.classifier import Classifier, dense
-from nets.conv import Conv, GlobalPool, Pool
+from nets.conv import Conv
 from nets.initializers import INITIALIZERS, BiasInit, InitFunction, scaled
 from nets.normalization import Norm, normalise
+from nets.pooling import GlobalPool, Pool
 from nets.regularizers import Dropout
 
 Shortcut = Literal["A", "B", "C", "none"]

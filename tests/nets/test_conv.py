@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nets.conv import Conv, GlobalPool, LocalResponseNorm, Pool
+from nets.conv import Conv, LocalResponseNorm
 from nets.initializers import INITIALIZERS, fans
 from nets.layers import layers, sharing
+from nets.pooling import GlobalPool, Pool
 from tests.nets import compiled
 
 RANDOM = np.random.default_rng(0)
@@ -136,6 +137,9 @@ def test_positions_draw_kernels_apart_with_the_fans_of_one():
 
 POOLS = {
     "apart": ({"size": 2}, (6, 4)),
+    "apart, uneven": ({"size": (3, 2)}, (6, 4)),
+    "apart, some left": ({"size": 2}, (5, 4)),
+    "apart, sequence": ({"size": 2}, (6,)),
     "overlapping": ({"size": 3, "strides": 2}, (7, 7)),
     "padded": ({"size": 3, "strides": 2, "padding": 1}, (6, 5)),
     "same": ({"size": (2, 3), "strides": (2, 1), "padding": "same"}, (5, 4)),

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from nets.activations import ACTIVATIONS
-from nets.conv import Conv, Pool
+from nets.conv import Conv
 from nets.convnet import ConvNet
 from nets.layers import layers
 from nets.maps import central_kernel, feature_maps
+from nets.pooling import Pool
 from nets.specs import parse_blocks
 
 RNG = np.random.default_rng(0)

@@ -1,0 +1,146 @@
+"""Pooling: the largest or the mean value of windows, or of all positions.
+
+Inputs are `[batch, *space, channels]` with any number of spatial axes; windows that cannot work are
+refused while shapes are traced, before anything is compiled.
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from nets.convolution import views
+from nets.geometry import Padding, Sizes, Window, windows
+
+
+class Pool(nn.Module):
+    """Largest or mean value of each window and channel; windows may overlap.
+
+    Padded places count for nothing: a mean is over the inputs that are there. Of equal largest
+    values, the first has the gradient. A NaN stays a NaN.
+
+    Attributes:
+        kind: "max" or "average".
+        size: inputs that the window covers.
+        strides: step of the window; by default its size, so that windows do not overlap.
+        padding: as of `Conv`.
+    """
+
+    kind: Literal["max", "average"]
+    size: Sizes
+    strides: Sizes | None = None
+    padding: Padding = "valid"
+
+    def windows(self, shape: tuple[int, ...]) -> tuple[Window, ...]:
+        """One window per axis of a spatial shape.
+
+        Raises:
+            ValueError: they do not fit, or one would see nothing but padding.
+        """
+        strides = self.size if self.strides is None else self.strides
+        found = windows(shape, self.size, strides, self.padding)
+        for window in found:
+            if max(window.padding) >= window.size:
+                raise ValueError(
+                    f"padding {max(window.padding)}: a pooling window of {window.size} would see "
+                    "nothing else"
+                )
+        return found
+
+    def __call__(
+        self, x: Float[Array, "batch *space channels"]
+    ) -> Float[Array, "batch *positions channels"]:
+        """Slides the windows over `x`."""
+        window = self.windows(x.shape[1:-1])
+        if self.kind == "max":
+            return largest(x, window)
+        seen = functools.reduce(jnp.add, views(x, window))
+        return seen / jnp.asarray(_inputs_seen(window, x.shape[1:-1]), x.dtype)
+
+
+def _inputs_seen(window: Sequence[Window], space: Sequence[int]) -> np.ndarray:
+    """How many inputs each window sees, `[1, *positions, 1]`."""
+    counts = np.ones(())
+    for w, n in zip(window, space, strict=True):
+        starts = np.arange(w.output_size(n)) * w.stride - w.padding[0]
+        counts = counts[..., None] * (np.minimum(starts + w.size, n) - np.maximum(starts, 0))
+    return counts[None, ..., None]
+
+
+class GlobalPool(nn.Module):
+    """Largest or mean value of each channel over all positions.
+
+    Attributes:
+        kind: "max" or "average" (Lin et al. 2014, arXiv 1312.4400, section 3.2).
+    """
+
+    kind: Literal["max", "average"] = "average"
+
+    def __call__(self, x: Float[Array, "batch *space channels"]) -> Float[Array, "batch channels"]:
+        """Reduces every spatial axis."""
+        axes = range(1, x.ndim - 1)
+        return jnp.max(x, axis=axes) if self.kind == "max" else jnp.mean(x, axis=axes)
+
+
+def largest(
+    x: Float[Array, "batch *space channels"], windows: tuple[Window, ...]
+) -> Float[Array, "batch *positions channels"]:
+    """The largest value of each window and channel.
+
+    Of equal ones the first has the gradient; a NaN is larger than any number.
+
+    Args:
+        x: channels last.
+        windows: one per spatial axis.
+    """
+    y: Any = _largest(x, windows)
+    return y
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _largest(x: jax.Array, windows: tuple[Window, ...]) -> jax.Array:
+    return _with_places(x, windows)[0]
+
+
+def _with_places(x: jax.Array, windows: tuple[Window, ...]) -> tuple[jax.Array, jax.Array]:
+    """The largest values, and which place of the window each of them has."""
+    best, *others = views(x, windows, -np.inf)
+    place = jnp.zeros(best.shape, jnp.int32)
+    for number, other in enumerate(others, 1):
+        larger = (other > best) | jnp.isnan(other)
+        best, place = jnp.where(larger, other, best), jnp.where(larger, number, place)
+    return best, place
+
+
+def _largest_forward(
+    x: jax.Array, windows: tuple[Window, ...]
+) -> tuple[jax.Array, tuple[jax.Array, tuple[int, ...]]]:
+    y, place = _with_places(x, windows)
+    return y, (place, x.shape)
+
+
+def _largest_backward(
+    windows: tuple[Window, ...], saved: tuple[jax.Array, tuple[int, ...]], g: jax.Array
+) -> tuple[jax.Array]:
+    place, shape = saved
+    sizes = [w.size for w in windows]
+    apart = all(w.stride == w.size and not any(w.padding) for w in windows)
+    if apart and all(n % size == 0 for n, size in zip(shape[1:-1], sizes, strict=True)):
+        # Every input is in one window: each asks whether it is the largest there. Four times as
+        # fast on a CPU as adding up what the places of the window give.
+        each = (slice(None), *(slice(None), None) * len(sizes))
+        numbers = np.arange(math.prod(sizes), dtype=np.int32)
+        numbers = numbers.reshape(1, *(d for size in sizes for d in (1, size)), 1)
+        return (jnp.where(place[each] == numbers, g[each], 0).reshape(shape),)
+    given = [jnp.where(place == number, g, 0) for number in range(math.prod(sizes))]
+    x = jax.ShapeDtypeStruct(shape, g.dtype)
+    return tuple(jax.linear_transpose(functools.partial(views, windows=windows), x)(given))
+
+
+_largest.defvjp(_largest_forward, _largest_backward)
