@@ -25,6 +25,9 @@ CASES = {
     "sequence": ((10,), 5, 2, 1, 1, 1, 3, 1),
     "volume": ((4, 3, 5), 2, 1, "same", 1, 2, 3, 1),
     "many inputs": ((5, 4), 3, 1, 1, 1, 18, 5, 1),
+    "many outputs": ((5, 4), 3, 1, 1, 1, 2, 9, 1),
+    "wider than the input": ((2, 3), 7, 1, "same", 1, 3, 2, 1),
+    "padded far": ((3, 4), 2, 1, ((4, 0), (1, 3)), 2, 3, 3, 1),
 }  # fmt: skip
 """shape, size, stride, padding, dilation, inputs, outputs, groups."""
 
