@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 from jax.typing import DTypeLike
 
+from nets.batch_norm import BatchNorm
 from nets.conv import LocalResponseNorm
 
 UnitNorm = Literal["none", "batch", "layer", "group"]
@@ -67,7 +68,8 @@ def normalise(
         case "local_response":
             return LocalResponseNorm(name=name)(x)
         case "batch":
-            return nn.BatchNorm(momentum=momentum, **shared)(x, use_running_average=not train)
+            norm_of = BatchNorm(scale, momentum, epsilon, dtype, name=name)
+            return norm_of(x, train=train)
         case "layer":
             axes = tuple(range(1, x.ndim))
             return nn.LayerNorm(reduction_axes=axes, feature_axes=-1, **shared)(x)

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 
+from nets.batch_norm import batch_normalised
 from nets.normalization import groups_of, normalise
 
 X = np.random.default_rng(0).normal(3, 2, size=(4, 5, 6, 8)).astype(np.float32)
@@ -77,3 +79,48 @@ def test_statistics_of_half_precision_inputs_are_of_full_precision(norm):
     want, _ = normalised(half.astype(jnp.float32), norm=norm, epsilon=1e-12)
     assert got.dtype == jnp.bfloat16
     np.testing.assert_allclose(got.astype(jnp.float32), want, rtol=0.01, atol=0.01)
+
+
+def test_gradients_of_batch_norm_are_those_of_the_paper():
+    """The equations after algorithm 1 of Ioffe & Szegedy 2015, one by one."""
+    x, axes = X.astype(np.float64), (0, 1, 2)
+    random, count = np.random.default_rng(1), X[..., 0].size
+    scale, bias = random.normal(size=(2, 8))
+    g, epsilon = random.normal(size=X.shape), 0.1
+    mean, var = x.mean(axes), x.var(axes)
+    by_normalised = g * scale
+    by_var = (by_normalised * (x - mean)).sum(axes) * -0.5 * (var + epsilon) ** -1.5
+    by_mean = -by_normalised.sum(axes) / np.sqrt(var + epsilon)
+    by_mean += by_var * (-2 * (x - mean)).mean(axes)
+    by_x = by_normalised / np.sqrt(var + epsilon) + by_var * 2 * (x - mean) / count
+    by_x += by_mean / count
+    by_scale = (g * (x - mean) / np.sqrt(var + epsilon)).sum(axes)
+    given = [jnp.asarray(a, jnp.float32) for a in (x, scale, bias, epsilon)]
+    run = jax.jit(
+        lambda *args: jax.vjp(lambda *a: batch_normalised(*a)[0], *args[:-1])[1](args[-1])
+    )
+    mine = run(*given, jnp.asarray(g, jnp.float32))
+    for got, want in zip(mine, (by_x, by_scale, g.sum(axes)), strict=False):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+
+
+def test_batch_norm_is_differentiable_twice_by_everything_in_both_modes():
+    with jax.enable_x64(True):
+        given = tuple(
+            jnp.asarray(a, jnp.float64) for a in (X[:2, :2, :2], X[0, 0, 0], X[0, 0, 1], 0.1)
+        )
+        check_grads(batch_normalised, given, order=2, atol=1e-5, rtol=1e-5)
+
+
+def test_gradients_of_half_precision_inputs_are_of_full_precision():
+    half = jnp.asarray(X, jnp.bfloat16)
+    ones, zeros, epsilon = jnp.ones(8), jnp.zeros(8), jnp.asarray(0.1)
+    g = jnp.asarray(np.random.default_rng(1).normal(size=X.shape), jnp.float32)
+
+    def gradient(x: jax.Array) -> jax.Array:
+        _, back = jax.vjp(lambda x: batch_normalised(x, ones, zeros, epsilon)[0], x)
+        return back(g)[0]
+
+    got, want = gradient(half), gradient(half.astype(jnp.float32))
+    assert got.dtype == jnp.bfloat16
+    np.testing.assert_allclose(got.astype(jnp.float32), want, rtol=0.01, atol=0.001)
