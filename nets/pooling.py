@@ -103,7 +103,7 @@ def largest(
     return y
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _largest(x: jax.Array, windows: tuple[Window, ...]) -> jax.Array:
     return _with_places(x, windows)[0]
 
@@ -118,29 +118,20 @@ def _with_places(x: jax.Array, windows: tuple[Window, ...]) -> tuple[jax.Array, 
     return best, place
 
 
-def _largest_forward(
-    x: jax.Array, windows: tuple[Window, ...]
-) -> tuple[jax.Array, tuple[jax.Array, tuple[int, ...]]]:
+@_largest.defjvp
+def _derivative(windows: tuple[Window, ...], primals: Any, tangents: Any) -> Any:
+    (x,), (by_x,) = primals, tangents
     y, place = _with_places(x, windows)
-    return y, (place, x.shape)
-
-
-def _largest_backward(
-    windows: tuple[Window, ...], saved: tuple[jax.Array, tuple[int, ...]], g: jax.Array
-) -> tuple[jax.Array]:
-    place, shape = saved
     sizes = [w.size for w in windows]
     apart = all(w.stride == w.size and not any(w.padding) for w in windows)
-    if apart and all(n % size == 0 for n, size in zip(shape[1:-1], sizes, strict=True)):
-        # Every input is in one window: each asks whether it is the largest there. Four times as
-        # fast on a CPU as adding up what the places of the window give.
-        each = (slice(None), *(slice(None), None) * len(sizes))
-        numbers = np.arange(math.prod(sizes), dtype=np.int32)
-        numbers = numbers.reshape(1, *(d for size in sizes for d in (1, size)), 1)
-        return (jnp.where(place[each] == numbers, g[each], 0).reshape(shape),)
-    given = [jnp.where(place == number, g, 0) for number in range(math.prod(sizes))]
-    x = jax.ShapeDtypeStruct(shape, g.dtype)
-    return tuple(jax.linear_transpose(functools.partial(views, windows=windows), x)(given))
-
-
-_largest.defvjp(_largest_forward, _largest_backward)
+    if not apart or any(n % size for n, size in zip(x.shape[1:-1], sizes, strict=True)):
+        found = enumerate(views(by_x, windows))
+        return y, functools.reduce(jnp.add, (jnp.where(place == n, each, 0) for n, each in found))
+    # Every input is in one window, and backwards asks whether it is the largest there: on a CPU
+    # that is twice as fast as adding up what the places of the windows give.
+    inside = tuple(range(2, 2 * len(sizes) + 1, 2))
+    split = (d for n, size in zip(y.shape[1:-1], sizes, strict=True) for d in (n, size))
+    by_x = by_x.reshape(len(x), *split, x.shape[-1])
+    numbers = np.arange(math.prod(sizes), dtype=np.int32).reshape(sizes)
+    numbers = np.expand_dims(numbers, [axis for axis in range(by_x.ndim) if axis not in inside])
+    return y, jnp.sum(jnp.where(jnp.expand_dims(place, inside) == numbers, by_x, 0), inside)

@@ -3,12 +3,14 @@
 import dataclasses
 import functools
 import itertools
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 
 from nets.conv import Conv, LocalResponseNorm
 from nets.initializers import INITIALIZERS, fans
@@ -170,6 +172,14 @@ def test_pooling_and_its_gradient(kind, name):
             of_x[(slice(None), *at)] += share * g[(slice(None), *position)]
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(by_x, of_x, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["apart", "padded"])
+def test_max_pooling_is_differentiable_twice_in_both_modes(name):
+    choices, shape = POOLS[name]
+    x = RANDOM.permutation(math.prod(shape) * 2).reshape(1, *shape, 2).astype(np.float32)
+    run = functools.partial(applied, Pool("max", **choices))
+    check_grads(jax.jit(lambda x: jnp.square(run(x))), (x,), order=2, eps=0.1, rtol=1e-3, atol=1e-3)
 
 
 def test_a_nan_stays_in_its_windows():
