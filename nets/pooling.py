@@ -88,10 +88,9 @@ class GlobalPool(nn.Module):
         return jnp.max(x, axis=axes) if self.kind == "max" else jnp.mean(x, axis=axes)
 
 
-def largest(
-    x: Float[Array, "batch *space channels"], windows: tuple[Window, ...]
-) -> Float[Array, "batch *positions channels"]:
-    """The largest value of each window and channel.
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def largest(x: Float[Array, "batch *space channels"], windows: tuple[Window, ...]) -> Any:
+    """The largest value of each window and channel, `[batch, *positions, channels]`.
 
     Of equal ones the first has the gradient; a NaN is larger than any number.
 
@@ -99,12 +98,6 @@ def largest(
         x: channels last.
         windows: one per spatial axis.
     """
-    y: Any = _largest(x, windows)
-    return y
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _largest(x: jax.Array, windows: tuple[Window, ...]) -> jax.Array:
     return _with_places(x, windows)[0]
 
 
@@ -118,7 +111,7 @@ def _with_places(x: jax.Array, windows: tuple[Window, ...]) -> tuple[jax.Array, 
     return best, place
 
 
-@_largest.defjvp
+@largest.defjvp
 def _derivative(windows: tuple[Window, ...], primals: Any, tangents: Any) -> Any:
     (x,), (by_x,) = primals, tangents
     y, place = _with_places(x, windows)
