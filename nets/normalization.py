@@ -68,8 +68,7 @@ def normalise(
         case "local_response":
             return LocalResponseNorm(name=name)(x)
         case "batch":
-            norm_of = BatchNorm(scale, momentum, epsilon, dtype, name=name)
-            return norm_of(x, train=train)
+            return BatchNorm(scale, momentum, epsilon, dtype, name=name)(x, train=train)
         case "layer":
             axes = tuple(range(1, x.ndim))
             return nn.LayerNorm(reduction_axes=axes, feature_axes=-1, **shared)(x)
