@@ -177,7 +177,8 @@ class LSTM(Cell):
     @property
     def pull(self) -> Pull | None:
         """Of the usual LSTM."""
-        return _pull_lstm if self == LSTM(forget_bias=self.forget_bias) else None
+        usual = dataclasses.replace(self, forget_bias=LSTM.forget_bias) == LSTM()
+        return _pull_lstm if usual else None
 
     def _sum(self, values: Values, read: Any) -> jax.Array:
         """What is projected of inputs and state, together."""
