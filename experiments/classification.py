@@ -183,11 +183,10 @@ def measure(
     x = preprocess.apply(data.own["stats"], data.splits["test"]["x"][:200])
     a, b = x[: x.shape[0] // 2], x[x.shape[0] // 2 : x.shape[0] // 2 * 2]
 
-    def f(x: jax.Array) -> jax.Array:
-        return net.apply({"params": params, **model_state}, x, train=False)
-
-    fa, fb = f(a), f(b)
-    bend = jnp.linalg.norm(f((a + b) / 2) - (fa + fb) / 2)
+    points = jnp.concatenate([a, b, (a + b) / 2])
+    scores = net.apply({"params": params, **model_state}, points, train=False)
+    fa, fb, middle = jnp.split(scores, 3)
+    bend = jnp.linalg.norm(middle - (fa + fb) / 2)
     curvature = bend / jnp.maximum(jnp.linalg.norm(fa - fb), 1e-30)
     concentrated = {f"weight_{name}": value for name, value in concentration(params).items()}
     count = sum(leaf.size for leaf in jax.tree.leaves(params))

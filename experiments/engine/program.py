@@ -19,7 +19,6 @@ from experiments.engine.step import Replica, State, Trainer, stopped_step
 
 LANES, SHARED = PartitionSpec(AXIS), PartitionSpec()
 SCALAR = jax.ShapeDtypeStruct((), jnp.int32)
-FINAL_SPLITS = ("train", "validation", "test")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +55,8 @@ class Program:
         train: (state, sums, replica, data, xs, start, stop) -> state, sums; both are donated
         validate: (state, replica, data) -> state, (validation metrics, step of divergence, step
             at which patience ran out); the state is donated
-        finish: (state, replica, data) -> what was kept, (split -> metrics, bool per test example)
+        finish: (state, replica, data) -> what was kept, (split -> metrics, bool per test example);
+            `validate` has measured the validation split
         diagnose: (state, replica, data, xs) -> layer -> quantities, on the epoch's first batch;
             None unless asked for
     """
@@ -191,10 +191,10 @@ def _validate(trainer: Trainer, state: State, replica: Replica, data: Data) -> A
 
 def _finish(trainer: Trainer, state: State, replica: Replica, data: Data) -> Any:
     kept = trainer.select(state, replica)
-    metrics, correct = {}, None
-    for split in FINAL_SPLITS:
-        metrics[split], correct = trainer.evaluate(kept, replica, data, split)
-    return kept, (metrics | {"": trainer.measure(kept, replica, data)}, correct)
+    train, _ = trainer.evaluate(kept, replica, data, "train")
+    test, correct = trainer.evaluate(kept, replica, data, "test")
+    measured = trainer.measure(kept, replica, data)
+    return kept, ({"train": train, "test": test, "": measured}, correct)
 
 
 def _memory(compiled: Any) -> int:

@@ -174,12 +174,12 @@ def _conclude(
     program: Program, group: Group, state: Tree, scores: Tree, count: Callable[[int], int]
 ) -> tuple[Tree, list[dict[str, Any]]]:
     """What `train_group` returns, of the last state and its validation scores."""
+    scores = {"validation": state.best.scores if isinstance(state.best, Best) else scores}
     if group.jobs[0].phase == "tune":
-        scores = state.best.scores if isinstance(state.best, Best) else scores
-        return None, final_lines(group.jobs, state, {"validation": scores}, None, None, count)
-    kept, (scores, correct) = program.finish(state, group.replica, group.data)
+        return None, final_lines(group.jobs, state, scores, None, None, count)
+    kept, (others, correct) = program.finish(state, group.replica, group.data)
     kept = jax.device_get(kept)
-    return kept, final_lines(group.jobs, state, scores, correct, kept, count)
+    return kept, final_lines(group.jobs, state, scores | others, correct, kept, count)
 
 
 def _line_count(evaluate_every: int, epochs: int, program: Program, step: int) -> int:
