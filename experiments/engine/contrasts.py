@@ -119,14 +119,16 @@ def measure(pairing: Pairing, scores: Scores, rules: Rules, share: float) -> Con
 
 
 def _choose_test(seen: Sample) -> Test | None:
-    """The t test unless collapsed replicas break it; none for identical values or few seeds."""
+    """The t test unless collapsed replicas or equal differences break it; none for identical
+    values or few seeds."""
     if len(seen.differences) < MINIMUM_SEEDS:
         return None
     if seen.ranked:
         return "signed-rank" if seen.differences.any() else None
-    if paired.is_constant(seen.differences, seen.scale):
+    if np.abs(seen.differences).max() <= paired.ROUNDING * seen.scale:
         return None
-    return "sign-flip" if seen.failed.any() else "t"
+    alike = paired.is_constant(seen.differences, seen.scale)
+    return "sign-flip" if alike or seen.failed.any() else "t"
 
 
 def _t_results(
@@ -174,7 +176,8 @@ def judge(contrast: Contrast, direction: int, rules: Rules, size: int) -> Contra
     elif verdict == "equivalent" and (contrast.p_adjusted or 0.0) <= rules.alpha:
         reason = "not zero, but inside the margin"
     elif verdict == "undecided":
-        needed, reason = _outlook(contrast, rules, rules.share(size))
+        after = dataclasses.replace(rules, looks=rules.looks + 1)  # more seeds are another look
+        needed, reason = _outlook(contrast, rules, after.share(size))
     return dataclasses.replace(contrast, verdict=verdict, reason=reason, seeds_needed=needed)
 
 

@@ -82,12 +82,13 @@ def interact(grid: Grid, scores: Scores, rules: Rules) -> tuple[tuple[Interactio
             f"Interactions are not tested: diverged replicas have no {scores.metric.name}.",
         )
     differences = weights[:, used] @ values
-    differences[np.abs(differences) <= 1e-12 * np.abs(values).max()] = 0.0
+    differences[np.abs(differences) <= paired.ROUNDING * np.abs(values).max()] = 0.0
     p = np.minimum(paired.max_t_p(differences) * rules.looks, 1.0)
     t, mean = paired.t_test(differences)[0], differences.mean(axis=1)
     note = ""
-    if rules.looks * 2.0 ** (1 - n) > rules.alpha:
-        note = f"Interactions cannot be shown with {n} seeds: their smallest p is {p.min():.2g}."
+    least = min(rules.looks * 2.0 ** (1 - n), 1)
+    if least > rules.alpha:
+        note = f"Interactions cannot be shown with {n} seeds: no p can be below {least:.2g}."
     rows = zip(found, mean.tolist(), t.tolist(), p.tolist(), strict=True)
     return tuple(
         Interaction(s.factors, s.levels, s.references, n, mean, t, p, p <= rules.alpha)

@@ -14,7 +14,7 @@ from experiments.engine.folder import claim_folder, folder_of, make_folder, shar
 from experiments.engine.jobs import reporting_pairs, reporting_seeds, tuning_jobs
 from experiments.engine.lease import lease
 from experiments.engine.log import Log, finished, line_key, read_lines
-from experiments.engine.record import differences, told
+from experiments.engine.record import differences, told, utc_now
 from experiments.engine.reopen import Reopened
 from experiments.engine.sealed import read_json, write_json
 from experiments.engine.statistics import Metric
@@ -183,7 +183,8 @@ def _write(
     with Log(folder) as log:
         log.keep(())
         log.write(lines, durable=True)
-    looks = max((part.contents["looks"] for part in parts), key=len)
+    stamp = {"seeds": study.seeds, "time": utc_now()}
+    looks = max((part.contents["looks"] for part in parts), key=len) or [stamp]
     contents = {**parts[0].contents, **specification(study), "seeds": study.seeds, "looks": looks}
     contents["extendable"] = False  # the parts' training states stay where they are
     programs = [program for part in parts for program in part.contents["programs"]]

@@ -19,7 +19,7 @@ from experiments.engine.reopen import Reopened
 from experiments.engine.run import missing_replicas
 from experiments.engine.sealed import read_json, write_bytes
 from experiments.engine.statistics import Metric
-from experiments.engine.study import Study, factors
+from experiments.engine.study import Study, factors, label
 
 LEFT_OUT = ("checkpoints", "lease.json")
 STREAMS = {
@@ -146,18 +146,24 @@ def _streams(study: Study) -> str:
 
 
 def _tuning(study: Study) -> str:
-    grids: dict[str, str] = {}
-    for cell in study.cells:
-        grids |= {name: ", ".join(map(spell, values)) for name, values in cell.tune.items()}
-    if not grids:
+    """What was tuned: in one go where all cells have the same grid."""
+    cells: dict[str, list[str]] = {}
+    for number, cell in enumerate(study.cells):
+        grid = [f"{name} from {{{', '.join(map(spell, v))}}}" for name, v in cell.tune.items()]
+        if grid:
+            cells.setdefault(_listed(grid), []).append(label(study, number))
+    if not cells:
         return ""
     where = "within each reporting seed"
     if not study.tune_per_seed:
         where = f"over {study.tune_seeds} seeds of their own"
-    fields = _listed([f"{name} from {{{values}}}" for name, values in grids.items()])
+    chosen = f"Every cell's {next(iter(cells))} was chosen by its mean validation score {where}"
+    if any(cell.tune != study.cells[0].tune for cell in study.cells):
+        each = [f"of {_listed(labels)} {grid}" for grid, labels in cells.items()]
+        chosen = f"By the mean validation score {where} were chosen, {'; '.join(each)}"
     return (
-        f" Every cell's {fields} was chosen by its mean validation score {where}; the reporting "
-        "seeds were then trained afresh and the test split was evaluated once."
+        f" {chosen}; the reporting seeds were then trained afresh and the test split was "
+        "evaluated once."
     )
 
 

@@ -14,6 +14,8 @@ EXACT_SEEDS = 16
 MONTE_CARLO_FLIPS = 50_000
 MOST_SEEDS = 1000
 POWER = 0.8
+ROUNDING = 1e-6
+"""Relative: recorded numbers are float32, so smaller differences between them say nothing."""
 _TIE = 1e-9  # relative: flips this close to the observed statistic count as equal to it
 
 
@@ -123,17 +125,22 @@ def correlation(first: np.ndarray, second: np.ndarray) -> float | None:
 
 
 def is_constant(values: np.ndarray, scale: float | None = None) -> bool:
-    """Whether [n] values agree up to rounding, relative to `scale` (default: their largest)."""
+    """Whether [n] values agree up to the rounding of recorded numbers, which are float32.
+
+    Args:
+        scale: what the rounding is relative to (default: the largest of the values).
+    """
     scale = float(np.abs(values).max()) if scale is None else scale
-    return bool(np.ptp(values) <= 1e-12 * scale)
+    return bool(np.ptp(values) <= ROUNDING * scale)
 
 
 def superiority_power(effect: float, n: int, alpha: float) -> float:
     """Power of the two-sided paired t test for an effect in standard deviations at n seeds."""
     critical = special.stdtrit(n - 1, 1 - alpha / 2)
     shift = abs(effect) * np.sqrt(n)
-    inside = special.nctdtr(n - 1, shift, critical) - special.nctdtr(n - 1, shift, -critical)
-    return float(1 - inside)
+    same = special.nctdtr(n - 1, -shift, -critical)  # NaN where it is 1 to every digit
+    opposite = np.nan_to_num(special.nctdtr(n - 1, shift, -critical))  # NaN far out in the tail
+    return 1.0 if np.isnan(same) else float(same + opposite)
 
 
 def equivalence_power(effect: float, margin: float, n: int, alpha: float) -> float:

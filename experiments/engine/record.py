@@ -34,7 +34,7 @@ def make_record(datasets: Sequence[Dataset]) -> dict[str, Any]:
     config: Any = jax.config
     lock = ROOT / "requirements.lock"
     return {
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "time": utc_now(),
         "command": [pathlib.Path(sys.executable).name, *sys.argv],
         "git": _git(),
         "sources": {str(name): _sha256(path) for name, path in sources().items()},
@@ -59,6 +59,11 @@ def make_record(datasets: Sequence[Dataset]) -> dict[str, Any]:
         },
         "data": [{"name": data.name, "digest": data.digest} for data in datasets],
     }
+
+
+def utc_now() -> str:
+    """The time, to the second, as ISO 8601."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def begin_record(folder: pathlib.Path, datasets: Sequence[Dataset]) -> None:

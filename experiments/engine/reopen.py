@@ -35,8 +35,7 @@ class Reopened:
         """What recorded lines say so far; None while no replica has finished."""
         if not self.metrics or not finished(lines):
             return None
-        looks = max(1, len(self.contents["looks"]))
-        return results.answer(self.study, self.metrics, lines, looks, width)
+        return results.answer(self.study, self.metrics, lines, len(self.contents["looks"]), width)
 
     def report(self, width: int, echo: Callable[[str], None] = print) -> str:
         """The answer from the recorded lines; says so where replicas are missing.

@@ -14,12 +14,13 @@ from experiments.engine.config import nearest
 from experiments.engine.errors import UsageError
 from experiments.engine.jobs import Job, make_job, reporting_pairs, reporting_seeds, tuning_jobs
 from experiments.engine.log import finished
+from experiments.engine.pairing import score
 from experiments.engine.sealed import write_json, write_text
 from experiments.engine.statistics import Analysis, Grid, Metric
 from experiments.engine.study import Part, Study, factors, label
 from experiments.engine.tables import LINE_FIELDS
 from experiments.engine.text import render, render_exploratory, table
-from experiments.engine.tuning import Done, Tuned, choices, score, tuning_text
+from experiments.engine.tuning import Done, Tuned, choices, recorded, tuning_text
 from experiments.engine.verdicts import diagnosis_text
 
 
@@ -61,14 +62,18 @@ def report_jobs(study: Study, chosen: Mapping[tuple[int, int | None], Tuned]) ->
 
 
 def make_grid(study: Study, jobs: Sequence[Job], done: Done, column: str) -> Grid:
-    """One column of the results as [cells, seeds]; NaN where a replica has not finished."""
+    """One column of the results as [cells, seeds]; NaN where a replica has not finished.
+
+    A finished replica whose number is not finite counts as diverged.
+    """
     shape = (len(study.cells), study.seeds)
     values, diverged = np.full(shape, np.nan), np.zeros(shape, bool)
     for job in jobs:
         line = done.get(job.key)
         if line is not None:
-            values[job.cell, job.seed - study.first_seed] = score(line, column)
-            diverged[job.cell, job.seed - study.first_seed] = line["status"] == "diverged"
+            values[job.cell, job.seed - study.first_seed] = recorded(line, column)
+            lost = line["status"] == "diverged" or line.get(column, 0) is None
+            diverged[job.cell, job.seed - study.first_seed] = lost
     levels = tuple(tuple(cell.levels.values()) for cell in study.cells)
     return Grid(factors(study), levels, tuple(reporting_seeds(study)), values, diverged)
 
@@ -102,23 +107,33 @@ def answer(
     looks: int,
     width: int = 100,
 ) -> Answer:
-    """Analyses the reporting replicas among the lines recorded so far."""
+    """Analyses the reporting replicas among the lines recorded so far.
+
+    Args:
+        looks: how often the finished study has been looked at, this time included; 0 while it
+            trains for the first time, which supports no verdict: peeking is not a look.
+    """
     metric, done = metrics[0], finished(lines)
     tuned_done = all(job.key in done for job in tuning_jobs(study))
     chosen = choices(study, metric, done) if tuned_done else {}
     jobs = report_jobs(study, chosen) if tuned_done else []
     edges = sorted({cell for (cell, _), tuned in chosen.items() if tuned.at_edge})
     grid = make_grid(study, jobs, done, f"test_{metric.name}")
-    analysis = analyse(grid, metric, margin=study.margin, looks=looks, edge_cells=tuple(edges))
+    early, looks = not looks, max(looks, 1)
+    analysis = analyse(
+        grid, metric, margin=study.margin, looks=looks, edge_cells=tuple(edges), exploratory=early
+    )
     others = [
         analyse(make_grid(study, jobs, done, column), other, looks=looks, exploratory=True)
         for other, column in _exploratory(metrics)
     ]
-    train = make_grid(study, jobs, done, f"train_{metric.name}").values
-    extra = {"train": _means(train), "gap": _means(train - grid.values)}
+    train = score(make_grid(study, jobs, done, f"train_{metric.name}"), metric).values
+    extra = {"train": _means(train), "gap": _gaps(train, score(grid, metric).values)}
     parts = textwrap.wrap(study.question, width)
     if study.part != Part():
         parts += textwrap.wrap("Part of a study: `merge` joins the folders of all parts.", width)
+    if early:
+        parts += textwrap.wrap("The study has not finished: no verdict until it has.", width)
     parts += [render(analysis, width=width, extra=extra)]
     parts += [text] if (text := render_exploratory(others, width=width)) else []
     measures = further_measures(study, jobs, done, metrics)
@@ -129,8 +144,15 @@ def answer(
 
 
 def _means(values: np.ndarray) -> list[float | None]:
-    known = [row[np.isfinite(row)] for row in values]
-    return [float(row.mean()) if len(row) else None for row in known]
+    """Per row the mean of what is there; none of nothing, nor with a diverged replica that no
+    number stands for."""
+    known = [row[~np.isnan(row)] for row in values]
+    return [float(row.mean()) if len(row) and np.isfinite(row).all() else None for row in known]
+
+
+def _gaps(train: np.ndarray, test: np.ndarray) -> list[float | None]:
+    pairs = zip(_means(train), _means(test), strict=True)
+    return [None if a is None or b is None else a - b for a, b in pairs]
 
 
 def _exploratory(metrics: Sequence[Metric]) -> list[tuple[Metric, str]]:

@@ -30,7 +30,7 @@ from experiments.engine.plan import Override
 from experiments.engine.prepare import Prepared, epochs_of, prepare_programs
 from experiments.engine.preview import program_table
 from experiments.engine.progress import Meter
-from experiments.engine.record import begin_record, continue_record
+from experiments.engine.record import begin_record, continue_record, utc_now
 from experiments.engine.session import Session, begun_keys, train_jobs
 from experiments.engine.standing import Board
 from experiments.engine.statistics import Analysis, Metric
@@ -279,14 +279,19 @@ def missing_replicas(study: Study, done: Collection[tuple[Any, ...]]) -> int:
 
 
 def _look(contents: dict[str, Any], study: Study) -> None:
-    """Notes that the results were looked at with this many seeds, more or fewer than before.
+    """Notes that the results were looked at with these seeds, epochs and margin; the last is last.
 
-    A look at a training that was made longer since says how many epochs it was.
+    A look at a training that was made longer since says how many epochs it was, one by another
+    margin by which.
     """
+    looks, epochs = contents["looks"], epochs_of(study.config)
+    if contents["margin"] != study.margin:
+        looks = [{"margin": contents["margin"], **look} for look in looks]
     contents["margin"] = study.margin
-    looks = contents["looks"]
-    epochs = epochs_of(study.config)
-    seen = {(look["seeds"], look.get("epochs", epochs)) for look in looks}
-    if (study.seeds, epochs) not in seen:
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        contents["looks"] = [*looks, {"seeds": study.seeds, "time": stamp}]
+
+    def way(look: Mapping[str, Any]) -> tuple[Any, ...]:
+        return look["seeds"], look.get("epochs", epochs), look.get("margin", study.margin)
+
+    this = {"seeds": study.seeds, "time": utc_now()}
+    same = [look for look in looks if way(look) == way(this)]
+    contents["looks"] = [*(look for look in looks if look not in same), *(same or [this])]

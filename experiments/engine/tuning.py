@@ -22,7 +22,8 @@ class Tuned:
     Attributes:
         values: field -> chosen value.
         at_edge: fields whose choice is at an end of its grid that could be widened.
-        curve: per combination of the grid, its spelled values and its validation scores.
+        curve: per combination of the grid, its spelled values and its validation scores, NaN
+            for replicas that diverged.
     """
 
     values: dict[str, Any]
@@ -35,18 +36,20 @@ def choose(study: Study, metric: Metric, done: Done, cell: int, seed: int | None
     seeds = list(tuning_seeds(study)) if seed is None else [seed]
     tune, grid = study.cells[cell].tune, study.cells[cell].grid
     lines = [[done[make_job(study, "tune", cell, tuned, s).key] for s in seeds] for tuned in grid]
-    scores = np.array([[score(line, f"validation_{metric.name}") for line in row] for row in lines])
+    scores = np.array(
+        [[recorded(line, f"validation_{metric.name}") for line in row] for row in lines]
+    )
     diverged = np.array([[line["status"] == "diverged" for line in row] for row in lines])
     best, _ = select(scores, metric.higher_is_better, diverged)
     at_edge = [name for name in tune if _at_edge(tune[name], grid[best][name])]
     curve = tuple(
         ({name: spell(value) for name, value in tuned.items()}, tuple(row))
-        for tuned, row in zip(grid, scores.tolist(), strict=True)
+        for tuned, row in zip(grid, np.where(diverged, np.nan, scores).tolist(), strict=True)
     )
     return Tuned(dict(grid[best]), tuple(at_edge), curve)
 
 
-def score(line: Mapping[str, Any], name: str) -> float:
+def recorded(line: Mapping[str, Any], name: str) -> float:
     """A recorded number; NaN where the line has none or it was not finite."""
     value = line.get(name)
     return float("nan") if value is None else float(value)
@@ -93,7 +96,13 @@ def tuning_text(
             lines += [f"  {label(study, cell)}", *_curve(tuned, metric, width)]
         elif seed == study.first_seed:
             lines += [f"  {label(study, cell)}, seed {seed}", *_curve(tuned, metric, width)]
+        elif tuned.at_edge:
+            lines.append(f"  {label(study, cell)}, seed {seed}: {_widen(tuned)}")
     return lines
+
+
+def _widen(tuned: Tuned) -> str:
+    return f"at the edge: widen --tune {tuned.at_edge[0]}"
 
 
 def _curve(tuned: Tuned, metric: Metric, width: int) -> list[str]:
@@ -103,8 +112,10 @@ def _curve(tuned: Tuned, metric: Metric, width: int) -> list[str]:
         finite = [score for score in scores if np.isfinite(score)]
         scale = 100 if metric.is_fraction else 1
         mean = f"{scale * np.mean(finite):.4g}" if finite else "diverged"
+        if finite and len(finite) < len(scores):
+            mean += f" ({len(scores) - len(finite)} of {len(scores)} diverged)"
         points.append(f"{'/'.join(values.values())}: {mean}{'*' if values == best else ''}")
     if tuned.at_edge:
-        points.append(f"(at the edge: widen --tune {tuned.at_edge[0]})")
+        points.append(f"({_widen(tuned)})")
     indent = " " * 6
     return textwrap.wrap("   ".join(points), width, initial_indent=indent, subsequent_indent=indent)

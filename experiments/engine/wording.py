@@ -133,8 +133,9 @@ def _numbers(contrast: Contrast, analysis: Analysis, size: int) -> list[str]:
     if contrast.test == "t" and contrast.p_sign_flip is not None:
         parts.append(f"sign-flip {p_text(contrast.p_sign_flip)}")
     elif contrast.test:
-        replicas = count(contrast.failed, "replica")
-        parts.append(f"by exact {contrast.test}, not t ({replicas} diverged or did not train)")
+        why = f"{count(contrast.failed, 'replica')} diverged or did not train"
+        why = why if contrast.failed else "the same at every seed"
+        parts.append(f"by exact {contrast.test}, not t ({why})")
     if contrast.p_equivalence is not None and contrast.verdict in ("equivalent", "undecided"):
         parts.append(f"TOST {p_text(contrast.p_equivalence)}")
     return [*parts, f"n {contrast.n}"]

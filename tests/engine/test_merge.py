@@ -245,6 +245,15 @@ def test_damaged_records_and_missing_sources_are_no_obstacle(by_cell, whole, tmp
     assert read_json(merged.folder / "record.json")["parts"] == []
 
 
+def test_parts_killed_before_their_look_merge(by_cell, tmp_path):
+    parts = []
+    for number, folder in enumerate(by_cell):
+        parts.append(shutil.copytree(folder, tmp_path / str(number)))
+        write_json(parts[-1] / "study.json", read_study(folder) | {"looks": []})
+    merged = merge(opened(parts), tmp_path / "merged")
+    assert [look["seeds"] for look in merged.contents["looks"]] == [4]
+
+
 def test_a_part_that_was_looked_at_more_often_counts(by_cell, tmp_path):
     """The verdicts are corrected for the looks of the part that had most."""
     part = shutil.copytree(by_cell[1], tmp_path / "part")

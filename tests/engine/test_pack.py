@@ -123,6 +123,13 @@ def test_a_study_of_one_cell_and_per_seed_tuning_in_words(train_toy, tmp_path):
     assert "mean validation score within each reporting seed" in text
 
 
+def test_arms_with_grids_of_their_own_are_told_apart(train_toy, tmp_path):
+    arms = {"plain": {}, "decayed": {"decay": [0.0, 0.01]}, "slow": {"rate": [0.01, 0.03]}}
+    _, text = packed(train_toy(arms=arms, seeds=1, tune_seeds=1).folder, tmp_path / "x.tar.gz")
+    decayed, slow = "of arm=decayed decay from {0, 0.01}", "of arm=slow rate from {0.01, 0.03}"
+    assert f"were chosen, {decayed}; {slow}; the reporting seeds" in text
+
+
 def test_an_unfinished_study_is_refused(copy):
     path = copy / "metrics.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)

@@ -115,7 +115,9 @@ def test_correlation():
     assert paired.correlation(first[:2], second[:2]) is None
 
 
-@pytest.mark.parametrize(("n", "alpha"), [(5, 0.05), (10, 0.05), (10, 0.01)])
+@pytest.mark.parametrize(
+    ("n", "alpha"), [(5, 0.05), (10, 0.05), (10, 0.01), (5, 0.05 / 24), (7, 0.05 / 60)]
+)
 def test_detectable_effect_is_found_in_four_of_five_simulations(n, alpha):
     effect = paired.detectable_effect(n, alpha)
     samples = np.random.default_rng(n).normal(effect, 1, (20_000, n))

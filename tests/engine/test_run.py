@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import itertools
 import json
+import pathlib
 import shutil
 
 import numpy as np
@@ -16,11 +17,15 @@ from experiments.engine.errors import UsageError
 from experiments.engine.folder import read_study
 from experiments.engine.lease import lease
 from experiments.engine.log import read_lines
+from experiments.engine.pairing import score
 from experiments.engine.plan import Override
 from experiments.engine.program import Layout
 from experiments.engine.progress import Meter
 from experiments.engine.reopen import reopen
+from experiments.engine.results import make_grid, report_jobs
 from experiments.engine.sealed import write_json
+from experiments.engine.statistics import Metric
+from experiments.engine.tuning import choices
 from tests.engine.toy import TOY, load
 
 pytestmark = pytest.mark.usefixtures("one_build")
@@ -141,7 +146,7 @@ def test_added_seeds_are_trained_alone_and_count_as_another_look(whole, train_to
     assert at_once.lines == more.lines and at_once.analysis.looks == 1
     fewer = train_toy(**GRID, out=folder)
     assert fewer.analysis.looks == 2 and fewer.analysis.seeds == (0, 1, 2)
-    assert [look["seeds"] for look in read_study(folder)["looks"]] == [3, 5]
+    assert [look["seeds"] for look in read_study(folder)["looks"]] == [5, 3]
 
 
 def test_a_report_is_the_printed_answer(whole, train_toy, tmp_path):
@@ -210,6 +215,42 @@ def test_a_study_killed_before_its_record_is_begun_again(whole, train_toy, tmp_p
     )
     assert train_toy(**GRID, out=tmp_path).lines == whole[0].lines
     assert (tmp_path / "record.json").exists()
+
+
+def test_a_study_under_way_has_no_verdicts(whole, tmp_path):
+    """Judging it again and again as seeds come in would be as many looks."""
+    folder = pathlib.Path(shutil.copytree(whole[0].folder, tmp_path / "part"))
+    write_json(folder / "study.json", read_study(folder) | {"looks": []})
+    lines = (folder / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "metrics.jsonl").write_bytes(b"".join(lines[:-1]))
+    text = reopen({"toy": Entry("", lambda: TOY)}, folder).report(100)
+    assert "The study has not finished: no verdict until it has." in text
+    assert "1 replica missing" in text and "Exploratory." in text
+    assert "no verdict (" not in text and "undecided" not in text
+
+
+def test_another_margin_is_another_look(whole, train_toy, tmp_path):
+    folder = pathlib.Path(shutil.copytree(whole[0].folder, tmp_path / "other"))
+    other = train_toy(**GRID, margin=0.5, out=folder)
+    assert other.analysis.looks == 2
+    looks = read_study(folder)["looks"]
+    assert [(look["seeds"], look.get("margin", 0.5)) for look in looks] == [(3, None), (3, 0.5)]
+    again = train_toy(**GRID, out=folder)
+    assert again.analysis.looks == 2 and read_study(folder)["margin"] is None
+    assert read_study(folder)["looks"][-1]["margin"] is None
+
+
+def test_a_metric_that_overflowed_is_that_of_a_diverged_replica(whole):
+    study, done = whole[0].study, {key: dict(line) for key, line in whole[0].lines.items()}
+    metric = Metric("error", higher_is_better=False)
+    jobs = report_jobs(study, choices(study, metric, done))
+    done[jobs[1].key]["test_error"] = None
+    del done[jobs[2].key]
+    grid = make_grid(study, jobs, done, "test_error")
+    assert grid.diverged.ravel()[:3].tolist() == [False, True, False]
+    assert np.isnan(grid.values.ravel()[:3]).tolist() == [False, True, True]
+    scored = score(grid, metric).values.ravel()
+    assert np.isposinf(scored[1]) and np.isnan(scored[2])
 
 
 def test_a_diverged_replica_is_reported_and_the_others_go_on(whole, train_toy):

@@ -105,6 +105,18 @@ def test_identical_values_have_no_p():
     assert gelu.interval == pytest.approx((interval.low, interval.high))  # the family stays 3
 
 
+@pytest.mark.parametrize("gain", [0.1, np.float32(1 / 360)])
+def test_a_difference_that_is_the_same_at_every_seed_is_judged_by_sign_flips(gain):
+    """One more right answer of 360 at every seed: as float32, equal but for rounding."""
+    grid = make(factors={"activation": ("relu", "gelu")})
+    grid.values[0] = np.float32(np.random.default_rng(0).integers(300, 350, 10) / 360)
+    grid.values[1] = np.float32(grid.values[0] + gain)
+    (contrast,) = analyse(grid, ACCURACY).contrasts
+    assert (contrast.test, contrast.verdict) == ("sign-flip", "better")
+    assert contrast.p == 2**-9 and contrast.interval is None
+    assert contrast.estimate == pytest.approx(gain, rel=1e-4)
+
+
 def test_equivalent_undecided_and_their_order():
     analysis = analyse(make({("activation", "gelu"): 0.004}), ACCURACY, margin=0.02)
     gelu = by_level(analysis.contrasts)["activation", "gelu"]
@@ -118,7 +130,8 @@ def test_equivalent_undecided_and_their_order():
     assert by_level(strict.contrasts)["activation", "gelu"].verdict != "equivalent"
     open_end = by_level(analyse(make(), ACCURACY).contrasts)["activation", "gelu"]
     assert open_end.verdict == "undecided"
-    needed = paired.seeds_needed(open_end.estimate, open_end.sd, 10, 0.05 / 3, None)
+    another_look = 0.05 / 3 / 2
+    needed = paired.seeds_needed(open_end.estimate, open_end.sd, 10, another_look, None)
     assert open_end.seeds_needed == needed
     assert (f"about {needed} seeds" if needed else "more than 1000") in open_end.reason
 

@@ -92,6 +92,18 @@ def test_collapsed_replicas_are_told():
     assert "better in" in text
 
 
+def test_where_every_replica_diverged_the_exact_test_decides():
+    cells = (("relu",), ("gelu",))
+    grid = Grid({"activation": ("relu", "gelu")}, cells, tuple(range(10)), np.ones((2, 10)),
+                np.zeros((2, 10), bool))  # fmt: skip
+    grid.diverged[1] = True
+    text = render(analyse(grid, ACCURACY), width=200)
+    assert "p 0.002 (Holm of 1), by exact sign-flip, not t (10 replicas diverged" in text
+    grid.values[1], grid.diverged[1] = 0.75, False
+    text = render(analyse(grid, ACCURACY), width=200)
+    assert "by exact sign-flip, not t (the same at every seed), n 10: worse" in text
+
+
 def test_few_seeds_show_their_values():
     grid = make(2)
     text = render(analyse(grid, ACCURACY), width=200)

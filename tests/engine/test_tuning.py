@@ -11,7 +11,7 @@ from experiments.engine.jobs import reporting_seeds, tuning_seeds
 from experiments.engine.log import read_lines
 from experiments.engine.statistics import Metric
 from experiments.engine.study import make_study
-from experiments.engine.tuning import choices, choose
+from experiments.engine.tuning import choices, choose, tuning_text
 from tests.engine.toy import TOY, load
 
 pytestmark = pytest.mark.usefixtures("one_build")
@@ -126,12 +126,28 @@ def test_a_diverged_tuning_run_counts_as_the_worst():
     assert choose(study, METRIC, done_with(study, scores), 0).values == {"rate": 0.1}
 
 
+def test_the_curve_leaves_out_the_scores_of_diverged_replicas():
+    """Their frozen parameters have one, which chose nothing."""
+    study = make_study(TOY, tune={"rate": [0.1, 0.2, 0.4]}, tune_seeds=2)
+    done = done_with(study, {0.1: [5.0, 5.0], 0.2: [3.0, 0.1], 0.4: [0.1, 0.1]})
+    for key in list(done)[3:]:
+        done[key] |= {"status": "diverged"}
+    found = choose(study, METRIC, done, 0)
+    text = "\n".join(tuning_text(study, {(0, None): found}, METRIC, 100))
+    assert "0.1: 5*   0.2: 3 (1 of 2 diverged)   0.4: diverged" in text
+
+
 def test_a_winner_at_the_edge_withholds_the_verdict(train_toy):
     """Noise of 1 wants a small rate, and the grid ends at its best one for the other cell."""
     outcome = train_toy(vary={"noise": [0.0, 1.0]}, tune={"rate": [0.003, 0.03]}, seeds=5)
     assert outcome.analysis.cells[0].at_edge
     assert [item.verdict for item in outcome.analysis.contrasts] == ["withheld"]
     assert "at the edge: widen --tune rate" in outcome.text
+    inside = train_toy(
+        vary={"noise": [0.0, 1.0]}, tune={"rate": [0.003, 0.03]}, seeds=5, tune_per_seed=True
+    )
+    edges = inside.text.count("at the edge: widen --tune rate")
+    assert "seed 4: at the edge: widen --tune rate" in inside.text and edges == 10
 
 
 def test_tuning_inside_each_seed_chooses_for_that_seed(train_toy):
