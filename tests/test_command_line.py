@@ -286,6 +286,9 @@ REFUSED = {
     "study mlp --arm 'l2=1'": "begin with a name",
     "study mlp --arm 'a l2=1'": "one arm is no comparison",
     "study mlp --arm 'a l2=1' --arm 'a l1=1'": "an arm called a is there already",
+    "study mlp --arm 'a l2=1 l2=2' --arm b": "l2 is given twice",
+    "run mlp --dry-run --dataset digits --time-limit=-5s": "--time-limit -5s: expected a duration",
+    "run mlp --dry-run --dataset digits --epochs 99999999999": "more than can be counted",
     "study mlp --arm 'a l2' --arm b": "'l2' has no value; write field=value",
     "study convnet --arm 'a layers=4k3 max2' --arm b": "'max2' has no value; write field=value, or",
     "study convnet --arm 'a layers=\"4k3' --arm b": "a quotation mark has no second",
@@ -303,6 +306,14 @@ def test_a_mistake_gets_one_line_and_leaves_nothing_behind(cli, tmp_path, line):
     refused(answer, REFUSED[line])
     assert answer.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_is_too_long_is_no_mistake_of_the_program(cli):
+    answer = cli(
+        f"run mlp {SMALL} --out {'x' * 300}",
+    )
+    assert answer.code != 0 and "File name too long" in answer.err
+    assert "Traceback" not in answer.err
 
 
 # ---------------------------------------------------------------- data

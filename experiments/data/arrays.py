@@ -48,7 +48,8 @@ def load(data_file: str) -> Dataset:
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
-        raise DataMissingError(f"--data-file {path}: there is no such file")
+        where = "" if path.is_absolute() else f" in {Path.cwd()}"
+        raise DataMissingError(f"--data-file {path}: there is no such file{where}")
     try:
         with path.open("rb") as stream, zipfile.ZipFile(stream), np.load(stream) as file:
             return {name: file[name] for name in file.files}

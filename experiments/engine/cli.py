@@ -55,7 +55,8 @@ _TAKEN = {
 HELP = ("-h", "--help")
 INTERRUPTED = 130
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
-"""Errors of the disk, which are no mistakes of the program."""
+NAMED = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.EPERM)
+"""Errors of the disk, and of a path where they name it: no mistakes of the program."""
 
 
 def main(
@@ -87,7 +88,7 @@ def main(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return AblaxError.code
     except OSError as error:
-        if error.errno not in DISK:
+        if error.errno not in DISK and not (error.errno in NAMED and error.filename):
             raise
         place = f"{error.filename}: " if error.filename else ""
         print(

@@ -123,6 +123,7 @@ def train(
     Args:
         conclude: what else to say, from the study folder.
     """
+    from experiments.engine.control import Control
     from experiments.engine.devices import setup
     from experiments.engine.folder import folder_of, planned_devices
     from experiments.engine.options import override_of
@@ -141,6 +142,7 @@ def train(
         "width": terminal_width(),
     }
     if training.dry_run:
+        Control(asked.saving)  # which refuses what cannot be meant
         print(preview(study, training.out, **given))
         return 0
     folder = folder_of(study, training.out)

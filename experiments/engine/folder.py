@@ -19,7 +19,7 @@ from experiments.engine.sealed import read_json, write_json
 from experiments.engine.study import Study, specification
 
 FORMAT = 1
-BEGUN = ("lease.json", "study.json.")
+BEGUN = ("lease.json", "study.json.", "reproduction.json")
 """How the names begin of what a process may leave behind before there is a `study.json`."""
 
 

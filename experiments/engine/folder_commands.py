@@ -68,8 +68,10 @@ def resume(experiments: Entries, folders: list[str], argv: Sequence[str], usage:
     opened = _reopen(experiments, folders[0])
     if asked.more.epochs not in (None, epochs_of(opened.study.config)):
         opened = add_epochs(opened, asked.more.epochs, asked.more.manual_dir)
-    if asked.more.seeds and opened.study.part.seeds is not None:
+    if asked.more.seeds is not None and opened.study.part.seeds is not None:
         raise UsageError("--seeds: this is a shard of some seeds; cut the larger study again")
+    if asked.more.seeds is not None and asked.more.seeds < 1:
+        raise UsageError(f"--seeds {asked.more.seeds}: at least one seed is needed")
     seeds = asked.more.seeds or max(opened.study.seeds, opened.contents.get("seeds", 0))
     study = dataclasses.replace(opened.study, seeds=seeds)
     given: dict[str, Any] = {"manual_dir": asked.more.manual_dir, "saving": asked.saving}
@@ -174,6 +176,8 @@ def export(experiments: Entries, folders: list[str], argv: Sequence[str], usage:
     vectors = WordVectors.read(opened, asked.cell, asked.replica)
     name = "vectors.txt" if asked.format == "text" else "vectors.bin"
     path = pathlib.Path(asked.out).expanduser() if asked.out else opened.folder / name
+    if path.is_dir():
+        raise UsageError(f"--out {path} is a folder; name a file")
     vectors.write(path, asked.format)
     print(f"{len(vectors.vocabulary):,} vectors of {vectors.unit.shape[1]} numbers: {path}")
     return 0

@@ -1,6 +1,7 @@
 """What a study is asked to compare, as the command line spells it: `--vary`, `--tune`, `--arm`."""
 
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -76,7 +77,11 @@ def read_arms(config: Any, given: Sequence[str]) -> dict[str, dict[str, Any]]:
             raise UsageError(f'{where}: begin with a name: --arm "NAME field=value"')
         if name in arms:
             raise UsageError(f"{where}: an arm called {name} is there already")
-        arms[name] = dict(_arm_field(config, field, where) for field in fields)
+        pairs = [_arm_field(config, field, where) for field in fields]
+        arms[name] = dict(pairs)
+        if len(arms[name]) < len(pairs):
+            twice = next(field for field, n in Counter(f for f, _ in pairs).items() if n > 1)
+            raise UsageError(f"{where}: {twice} is given twice")
     if len(arms) == 1:
         raise UsageError(
             f"--arm {next(iter(arms))}: one arm is no comparison; repeat --arm for each level"

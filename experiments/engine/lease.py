@@ -69,6 +69,8 @@ def _link(fresh: pathlib.Path, path: pathlib.Path) -> None:
             os.link(fresh, path)
             return
         holder = _read(path)
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder where a file belongs; remove it")
         if not _abandoned(path, holder):
             who = f"process {holder.get('pid')} on {holder.get('host')}"
             raise UsageError(

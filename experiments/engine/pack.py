@@ -127,12 +127,18 @@ def methods(study: Study, record: Mapping[str, Any], statistics: str) -> str:
         if sessions
         else ""
     )
+    anew = (
+        f" The record of what was trained before {record['time']} was damaged."
+        if record.get("begun_anew")
+        else ""
+    )
     return (
         f"We trained {grid} of the experiment {study.experiment.name} on {data}, "
         f"{len(study.cells)} cells with {study.seeds} seeds each; {_streams(study)} "
         f"so cells are paired by seed.{_tuning(study)} {_settings(study)} {statistics} "
         f"Training ran in Python {record['python']} with {stack}, under commit {commit}{changed}, "
         f"on {device['count']} devices of kind {device['kind']} ({device['processor']}).{resumed}"
+        f"{anew}"
     )
 
 

@@ -123,6 +123,8 @@ def _trainer(
     if steps == 0:
         raise UsageError("--batch-size is larger than the training set: an epoch has no step")
     total = steps * epochs_of(static)
+    if total > np.iinfo(np.int32).max:
+        raise UsageError(f"{total:,} steps are more than can be counted: fewer --epochs")
     return dataclasses.replace(draft, total_steps=total), one
 
 

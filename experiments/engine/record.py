@@ -84,9 +84,10 @@ def continue_record(
     try:
         record = read_json(path)
     except (OSError, ValueError) as error:
-        echo(f"warning: {path} cannot be read ({error}): a new one begins here")
+        kept = _set_aside(path)
+        echo(f"warning: {path} cannot be read ({error}): a new one begins here{kept}")
         archive_sources(_free_archive(folder))
-        record = {**make_record(datasets), "sessions": []}
+        record = {**make_record(datasets), "sessions": [], "begun_anew": True}
     now = make_record([])
     found, sessions = differences(record, now), record["sessions"]
     if found:
@@ -99,6 +100,16 @@ def continue_record(
     about = {"time": now["time"], "command": now["command"], "devices": jax.device_count()}
     session = {**about, "differs": found}
     write_json(path, {**record, "sessions": [*sessions, session]})
+
+
+def _set_aside(path: pathlib.Path) -> str:
+    """Keeps a damaged record under another name; says which."""
+    if not path.exists():
+        return ""
+    names = (path.with_name(f"record.damaged-{number}.json") for number in itertools.count(1))
+    free = next(name for name in names if not name.exists())
+    path.rename(free)
+    return f", the old one is kept as {free.name}"
 
 
 def _free_archive(folder: pathlib.Path) -> pathlib.Path:

@@ -63,8 +63,8 @@ def reopen(experiments: "Mapping[str, Entry]", folder: pathlib.Path) -> Reopened
         name = contents["experiment"]
         if name not in experiments:
             raise UsageError(
-                f"{folder} belongs to the experiment {name!r}: report it with the script that "
-                f"defines it: python my_experiment.py report {folder}"
+                f"{folder} belongs to the experiment {name!r}: give the same command to the "
+                f"script that defines it, as in python my_experiment.py report {folder}"
             )
         return Reopened(folder, _study(experiments[name].load(), contents), contents)
     except (KeyError, TypeError, AttributeError) as error:

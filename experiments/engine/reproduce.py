@@ -1,6 +1,7 @@
 """`reproduce`: trains a recorded study again and says of every replica whether it is the same."""
 
 import dataclasses
+import math
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 
 from experiments.engine.control import Saving
 from experiments.engine.errors import UsageError
+from experiments.engine.folder import claim_folder, make_folder
 from experiments.engine.jobs import reporting_pairs, tuning_jobs
 from experiments.engine.log import finished, read_lines
 from experiments.engine.parameters import DIGEST, digest_of, read_parameters
@@ -20,6 +22,7 @@ from experiments.engine.study import Part, Study, label
 from experiments.engine.tables import read_results, row_of
 
 Line = Mapping[str, Any]
+REPRODUCTION = "reproduction.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,11 +69,15 @@ def reproduce(
         echo: called with each line of the account.
 
     Returns:
-        A finding for every replica, tuning ones first; also in `reproduction.json` of the folder.
+        A finding for every replica, tuning ones first; also in `reproduction.json` of the folder,
+        which says from the start of what it is the reproduction.
 
     Raises:
-        UsageError: there is nothing of the kind to reproduce.
+        UsageError: there is nothing of the kind to reproduce, the data are not those recorded, or
+            the folder holds a study that was not begun to reproduce this one.
     """
+    if not 0 <= tolerance < math.inf:
+        raise UsageError(f"--tolerance {tolerance:g}: 0 or a positive number")
     study = _part(recorded.study, cells, seeds)
     differ = environment(recorded.folder)
     if differ is None:
@@ -78,17 +85,17 @@ def reproduce(
     for line in told(differ or {}):
         echo(f"differs: {line}")
     folder = pathlib.Path(out).expanduser() if out else _fresh(recorded.folder.resolve())
-    _refuse_copy(folder, recorded.folder)
+    _refuse_other(folder, study, recorded.folder)
     echo(f"training again into {folder}")
-    programs = recorded.contents["programs"]
+    make_folder(folder)
+    about = {"of": str(recorded.folder.resolve()), "tolerance": tolerance, "differs": differ}
+    write_json(folder / REPRODUCTION, about)
     outcome = train_study(
-        study, folder, manual_dir=manual_dir, saving=saving, recorded=programs, echo=echo
+        study, folder, manual_dir=manual_dir, saving=saving, recorded=recorded.contents, echo=echo
     )
     findings = compare(study, (recorded.folder, folder), outcome.lines, tolerance)
-    write_json(folder / "reproduction.json", {
-        "of": str(recorded.folder), "tolerance": tolerance, "differs": differ,
-        "replicas": [dataclasses.asdict(finding) for finding in findings],
-    })  # fmt: skip
+    told_of = [dataclasses.asdict(finding) for finding in findings]
+    write_json(folder / REPRODUCTION, {**about, "replicas": told_of})
     return findings
 
 
@@ -114,24 +121,31 @@ def _part(study: Study, cells: Sequence[int], seeds: Sequence[int]) -> Study:
 def _fresh(folder: pathlib.Path) -> pathlib.Path:
     """The first folder of that name that is not there, or that was left unfinished."""
     number, path = 1, folder.with_name(f"{folder.name}-reproduced")
-    while path.exists() and (path / "reproduction.json").exists():
+    while path.exists() and (_begun(path) is None or "replicas" in (_begun(path) or {})):
         number += 1
         path = folder.with_name(f"{folder.name}-reproduced-{number}")
     return path
 
 
-def _refuse_copy(folder: pathlib.Path, recorded: pathlib.Path) -> None:
-    """Nothing would be trained in the recorded folder, or in a copy: it would prove nothing."""
-    if not (folder / "study.json").exists():
-        return
+def _begun(folder: pathlib.Path) -> dict[str, Any] | None:
+    """What a folder says it is the reproduction of; None where it does not say."""
     try:
-        old, new = (read_json(each / "record.json") for each in (recorded, folder))
-        same = (old["time"], old["command"]) == (new["time"], new["command"])
-    except (OSError, ValueError, KeyError):
-        same = True  # nobody can tell
-    if same or folder.resolve() == recorded.resolve():
+        return read_json(folder / REPRODUCTION)
+    except (OSError, ValueError):
+        return None
+
+
+def _refuse_other(folder: pathlib.Path, study: Study, recorded: pathlib.Path) -> None:
+    """What was trained before in another folder than one of this purpose would prove nothing: it
+    may be the recorded study, a copy, or what that was merged from."""
+    if not (folder / "study.json").exists():
+        claim_folder(folder, study)
+        return
+    begun = _begun(folder)
+    if begun is None or begun["of"] != str(recorded.resolve()):
         raise UsageError(
-            f"{folder} is the recorded study itself, or a copy of it; choose another --out"
+            f"{folder} holds a study that was not begun to reproduce {recorded}; choose another "
+            "--out"
         )
 
 

@@ -108,7 +108,7 @@ def train_study(
     manual_dir: str | None = None,
     override: Override = Override(),
     saving: Saving = Saving(),
-    recorded: Sequence[Mapping[str, Any]] = (),
+    recorded: Mapping[str, Any] | None = None,
     echo: Callable[[str], None] = print,
     width: int = 100,
 ) -> Outcome:
@@ -117,13 +117,19 @@ def train_study(
     The same study in the same folder goes on where it was left.
 
     Args:
-        recorded: the plan of another folder's programs, to train under the same.
+        recorded: `study.json` of another folder, to train under the same plan, on the same data.
     """
     folder, control = folder_of(study, out), Control(saving)
     contents = claim_folder(folder, study)
-    plans = contents["programs"] or recorded
+    plans = contents["programs"] or (recorded or {"programs": ()})["programs"]
     setup(most_devices(plans))
     prepared = prepare_programs(study, manual_dir, override, plans, echo)
+    known = (recorded or {}).get("data", _digests(prepared))
+    if not {*_digests(prepared)} <= {*known}:
+        raise UsageError(
+            "the data are not those of the recorded study, which others of that name stand in for "
+            "here; bring them back"
+        )
     metrics = results.metrics(study, [entry.dataset for entry in prepared.values()])
     make_folder(folder)
     with lease(folder) as is_lost:

@@ -1,5 +1,6 @@
 """JSON that notices damage: every line and every file carries a checksum of its own text."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -58,8 +59,13 @@ def write_text(path: pathlib.Path, text: str) -> None:
 def write_bytes(path: pathlib.Path, content: bytes) -> None:
     """Writes a file in one go, on the disk when it returns."""
     partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise

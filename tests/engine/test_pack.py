@@ -104,6 +104,9 @@ def test_the_paragraph_says_what_was_done(recorded, copy, tmp_path):
     _, text = packed(copy)
     assert "under commit ffffffffffff, with uncommitted changes kept in its archive" in text
     assert "1 of its sessions ran in an environment that differed" in text
+    assert "damaged" not in text
+    write_json(copy / "record.json", record | {"begun_anew": True})
+    assert f"before {record['time']} was damaged." in packed(copy)[1]
     assert "requirements.lock" in "".join(files_of(copy.with_name("study.tar.gz")))
 
 

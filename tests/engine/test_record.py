@@ -132,6 +132,10 @@ def test_a_damaged_record_begins_anew_and_keeps_the_first_sources(folder, text):
     assert [session["differs"] for session in found["sessions"]] == [{}]
     assert (folder / "sources.tar.gz").read_bytes() == first
     assert (folder / "sources-1.tar.gz").exists()
+    assert found["begun_anew"] is True
+    kept = folder / "record.damaged-1.json"
+    assert kept.read_text() == text if text is not None else not kept.exists()
+    assert ("kept as record.damaged-1.json" in said[0]) == (text is not None)
 
 
 def test_differences_in_words():

@@ -15,7 +15,7 @@ from experiments.engine.errors import UsageError
 from experiments.engine.folder import read_study
 from experiments.engine.jobs import make_job, reporting_pairs
 from experiments.engine.log import finished, read_lines
-from experiments.engine.merge import shard
+from experiments.engine.merge import merge, shard
 from experiments.engine.parameters import (
     digest_of,
     named_arrays,
@@ -26,7 +26,7 @@ from experiments.engine.parameters import (
 from experiments.engine.reopen import reopen
 from experiments.engine.reproduce import _parameter_difference, reproduce
 from experiments.engine.sealed import read_json, seal_line, write_json
-from experiments.engine.study import make_study
+from experiments.engine.study import Part, make_study
 from tests.engine.toy import TOY
 
 pytestmark = pytest.mark.usefixtures("one_build")
@@ -251,7 +251,8 @@ def test_fresh_folders_are_named_after_the_study_and_an_unfinished_one_goes_on(
     for name in ("study-reproduced", "study-reproduced-2"):
         _, said = again(copy, cells=[0], seeds=[0])
         assert f"training again into {copy.with_name(name)}" in said
-    (copy.with_name("study-reproduced-2") / "reproduction.json").unlink()
+    begun = copy.with_name("study-reproduced-2") / "reproduction.json"
+    write_json(begun, {"of": read_json(begun)["of"]})
     findings, said = again(copy, cells=[0], seeds=[0])
     assert f"training again into {copy.with_name('study-reproduced-2')}" in said
     assert verdicts(findings) == ["identical"] * 5
@@ -264,11 +265,33 @@ def test_the_recorded_folder_proves_nothing_about_itself(copy, quick):
     """Nothing would be trained there, and everything would be called identical."""
     twin = shutil.copytree(copy, copy.with_name("twin"))
     for out in (copy, twin):
-        with pytest.raises(UsageError, match=r"itself, or a copy of it; choose another --out"):
+        with pytest.raises(UsageError, match=r"not begun to reproduce .*; choose another --out"):
             again(copy, out=out)
     shutil.copytree(copy, copy.with_name("study-reproduced"))
-    with pytest.raises(UsageError, match=r"study-reproduced is .* a copy of it"):
-        again(copy)
+    assert f"training again into {copy.with_name('study-reproduced-2')}" in again(copy)[1]
+
+
+def test_neither_do_parts_about_what_was_merged_of_them(train_toy, tmp_path):
+    grid = {"vary": {"rate": [0.03, 0.1]}, "seeds": 1}
+    parts = [train_toy(**grid, part=Part(cells=(n,)), out=tmp_path / str(n)) for n in (0, 1)]
+    merged = merge([reopen(ENTRIES, part.folder) for part in parts], tmp_path / "merged")
+    for cell, part in enumerate(parts):
+        with pytest.raises(UsageError, match="not begun to reproduce"):
+            again(merged.folder, cells=[cell], out=part.folder)
+
+
+def test_other_data_are_refused(copy):
+    """They would train another result, which is no failure to reproduce."""
+    contents = read_study(copy)
+    write_json(copy / "study.json", contents | {"data": ["f" * 64]})
+    with pytest.raises(UsageError, match="the data are not those of the recorded study"):
+        again(copy, cells=[0], seeds=[0])
+
+
+@pytest.mark.parametrize("tolerance", [-1.0, np.inf, np.nan])
+def test_a_tolerance_that_tells_nothing_is_refused(copy, tolerance):
+    with pytest.raises(UsageError, match=f"--tolerance {tolerance:g}: 0 or a positive number"):
+        again(copy, tolerance=tolerance)
 
 
 def test_another_environment_is_told_first(copy, quick):
@@ -358,10 +381,10 @@ def test_a_copy_whose_record_cannot_be_read_is_no_fresh_folder(copy, damage):
     twin = shutil.copytree(copy, copy.with_name("twin"))
     record = twin / "record.json"
     record.unlink() if damage == "removed" else record.write_text("{")
-    with pytest.raises(UsageError, match="is the recorded study itself, or a copy of it"):
+    with pytest.raises(UsageError, match="was not begun to reproduce"):
         again(copy, out=twin)
     shutil.copyfile(twin.parent / "study" / "results.csv", record)
-    with pytest.raises(UsageError, match="is the recorded study itself, or a copy of it"):
+    with pytest.raises(UsageError, match="was not begun to reproduce"):
         again(copy, out=copy)
 
 

@@ -260,6 +260,7 @@ def test_neighbours_are_of_the_same_topic(folder, capsys):
         (("analogy", "DIR", "red", "blue"), "analogy takes a folder and three words"),
         (("nearest", "DIR", "red", "--count", "0"), "--count 0: at least 1"),
         (("export", "DIR", "--out", "nowhere/v.txt"), "no folder nowhere"),
+        (("export", "DIR", "--out", "/"), "--out / is a folder; name a file"),
         (("sample", "DIR"), "whose nets write no text"),
     ],
 )
