@@ -106,23 +106,24 @@ RECURRENT = {
         "An LSTM copies ten symbols over 30 blanks, a plain recurrent net with ReLUs does not",
         "memory",
         "Ten of eight symbols, 30 blanks, then the ten in their order. Without memory the loss is "
-        "10 ln 8 / (T + 20) nats a step, here 0.416. The recipe is ours: 64 units, Adam at 0.003 "
-        "falling as a cosine, gradients clipped at a norm of 1, batches of 50.",
-        rows={"lstm": {}, "rnn": {"cell": "rnn", "activation": "relu"}},
+        "10 ln 8 / (T + 20) nats a step, here 0.416. The recipe is ours: 128 units, Adam at 0.003 "
+        "falling as a cosine over 12,000 steps, gradients clipped at a norm of 1, batches of 50; "
+        "the LSTM's forget bias of 3 was chosen on another seed.",
+        rows={"lstm": {"forget_bias": "3"}, "rnn": {"cell": "rnn", "activation": "relu"}},
         rules=(
             Rule("mean", ("lstm",), high=0.04),
             Rule("mean", ("rnn",), 0.3, 0.5, Published(0.416, "mathematics", WITHOUT_MEMORY)),
         ),
         quantity=NATS_A_STEP,
-        cost="ten minutes on 2 CPU cores (estimated)",
+        cost="half an hour on 2 CPU cores",
         config={
             "task": "copy",
             "length": "30",
-            "width": "64",
+            "width": "128",
             "validation": "0",
             "learning_rate": "0.003",
             "schedule": "cosine",
-            "epochs": "20",
+            "epochs": "30",
         },
         seeds=3,
         evaluate_every=5,
