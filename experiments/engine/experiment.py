@@ -1,6 +1,7 @@
 """What an experiment is: one frozen config and a few pure functions of it."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -69,6 +70,10 @@ class Experiment:
             what the net writes after it. On the host.
         vectors: (params) -> a vector for each word of the vocabulary, [words, features]. On the
             host.
+
+    Raises:
+        ValueError: a name that no folder should have.
+        TypeError: the config is a class, not a value.
     """
 
     name: str
@@ -93,3 +98,9 @@ class Experiment:
     pictures: Callable[..., Mapping[str, Picture]] | None = None
     sample: Callable[..., str] | None = None
     vectors: Callable[[Tree], Any] | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.name):
+            raise ValueError(f"name {self.name!r}: it names folders; letters, digits, _ . - only")
+        if isinstance(self.config, type):
+            raise TypeError(f"config: a value such as {self.config.__name__}(), not the class")

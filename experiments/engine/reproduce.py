@@ -80,6 +80,8 @@ def reproduce(
         raise UsageError(f"--tolerance {tolerance:g}: 0 or a positive number")
     study = _part(recorded.study, cells, seeds)
     differ = environment(recorded.folder)
+    if (recorded.folder / "record.damaged-1.json").exists():
+        echo("warning: a first record.json was damaged: what was trained under it may differ")
     if differ is None:
         echo("warning: record.json cannot be read: whether the environment differs is not known")
     for line in told(differ or {}):
@@ -142,7 +144,7 @@ def _refuse_other(folder: pathlib.Path, study: Study, recorded: pathlib.Path) ->
         claim_folder(folder, study)
         return
     begun = _begun(folder)
-    if begun is None or begun["of"] != str(recorded.resolve()):
+    if begun is None or begun.get("of") != str(recorded.resolve()):
         raise UsageError(
             f"{folder} holds a study that was not begun to reproduce {recorded}; choose another "
             "--out"

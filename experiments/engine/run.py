@@ -127,8 +127,7 @@ def train_study(
     known = (recorded or {}).get("data", _digests(prepared))
     if not {*_digests(prepared)} <= {*known}:
         raise UsageError(
-            "the data are not those of the recorded study, which others of that name stand in for "
-            "here; bring them back"
+            "the data are not those of the recorded study, only of the same name; bring those back"
         )
     metrics = results.metrics(study, [entry.dataset for entry in prepared.values()])
     make_folder(folder)

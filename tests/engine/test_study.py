@@ -161,3 +161,16 @@ def test_what_cannot_be_meant_is_refused(options, message):
     with pytest.raises(UsageError) as caught:
         make_study(mlp.EXPERIMENT, **options)
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"name": "si/ren"}, ValueError),
+        ({"name": ""}, ValueError),
+        ({"config": mlp.Config}, TypeError),
+    ],
+)
+def test_an_experiment_that_cannot_be(change, error):
+    with pytest.raises(error, match=r"name|config"):
+        dataclasses.replace(mlp.EXPERIMENT, **change)
