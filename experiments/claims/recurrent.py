@@ -115,7 +115,7 @@ RECURRENT = {
             Rule("mean", ("rnn",), 0.3, 0.5, Published(0.416, "mathematics", WITHOUT_MEMORY)),
         ),
         quantity=NATS_A_STEP,
-        cost="half an hour on 2 CPU cores",
+        cost="20 minutes on 2 CPU cores",
         config={
             "task": "copy",
             "length": "30",
