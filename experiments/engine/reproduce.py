@@ -79,19 +79,14 @@ def reproduce(
     if not 0 <= tolerance < math.inf:
         raise UsageError(f"--tolerance {tolerance:g}: 0 or a positive number")
     study = _part(recorded.study, cells, seeds)
-    differ = environment(recorded.folder)
-    if (recorded.folder / "record.damaged-1.json").exists():
-        echo("warning: a first record.json was damaged: what was trained under it may differ")
-    if differ is None:
-        echo("warning: record.json cannot be read: whether the environment differs is not known")
-    for line in told(differ or {}):
-        echo(f"differs: {line}")
+    differ = _tell_environment(recorded.folder, echo)
     folder = pathlib.Path(out).expanduser() if out else _fresh(recorded.folder.resolve())
     _refuse_other(folder, study, recorded.folder)
     echo(f"training again into {folder}")
     make_folder(folder)
     about = {"of": str(recorded.folder.resolve()), "tolerance": tolerance, "differs": differ}
-    write_json(folder / REPRODUCTION, about)
+    if _begun(folder) is None:
+        write_json(folder / REPRODUCTION, about)
     outcome = train_study(
         study, folder, manual_dir=manual_dir, saving=saving, recorded=recorded.contents, echo=echo
     )
@@ -101,12 +96,21 @@ def reproduce(
     return findings
 
 
-def environment(folder: pathlib.Path) -> dict[str, list[Any]] | None:
+def _tell_environment(
+    folder: pathlib.Path, echo: Callable[[str], None]
+) -> dict[str, list[Any]] | None:
     """Where the environment here differs from the recorded one; None if that cannot be read."""
     try:
-        return differences(read_json(folder / "record.json"), make_record([]))
+        record = read_json(folder / "record.json")
     except (OSError, ValueError):
+        echo("warning: record.json cannot be read: whether the environment differs is not known")
         return None
+    if record.get("begun_anew"):
+        echo("warning: an earlier record.json was damaged: what was trained under it may differ")
+    differ = differences(record, make_record([]))
+    for line in told(differ):
+        echo(f"differs: {line}")
+    return differ
 
 
 def _part(study: Study, cells: Sequence[int], seeds: Sequence[int]) -> Study:
@@ -123,7 +127,7 @@ def _part(study: Study, cells: Sequence[int], seeds: Sequence[int]) -> Study:
 def _fresh(folder: pathlib.Path) -> pathlib.Path:
     """The first folder of that name that is not there, or that was left unfinished."""
     number, path = 1, folder.with_name(f"{folder.name}-reproduced")
-    while path.exists() and (_begun(path) is None or "replicas" in (_begun(path) or {})):
+    while path.exists() and "replicas" in (_begun(path) or {"replicas": ()}):
         number += 1
         path = folder.with_name(f"{folder.name}-reproduced-{number}")
     return path
