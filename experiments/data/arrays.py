@@ -108,6 +108,8 @@ def _classes(data_file: str, splits: Splits) -> int:
             f"{data_file}: the labels are {shown}; number the classes from 0 without gaps, e.g. "
             "y = np.unique(y, return_inverse=True)[1] over the labels of both splits together"
         )
+    if len(labels) == 1:
+        raise UsageError(f"{data_file}: all labels are 0; there must be two classes or more")
     return len(labels)
 
 

@@ -121,13 +121,20 @@ def make_plan(
         platform, device_count, memory: of the machine, unless given.
 
     Raises:
-        UsageError: an override that this machine or its other half does not allow.
+        UsageError: an override that this machine or its other half does not allow, or a replica
+            that does not fit into memory.
     """
     kind = KINDS.get(platform or jax.default_backend(), KINDS["gpu"])
     most, present = max(batches), device_count or jax.device_count()
     check_override(override, present)
     devices = override.devices or min(present // (override.shares or 1), most)
-    fit = int(MEMORY_SHARE * (memory or memory_bytes()) / max(cost.bytes_per_lane, 1))
+    memory = memory or memory_bytes()
+    if cost.bytes_per_lane / 2 > memory:
+        raise UsageError(
+            f"one replica's state and data take {cost.bytes_per_lane / 2**31:,.0f} GiB, and there "
+            f"are {memory / 2**30:,.0f} GiB of memory: a smaller net"
+        )
+    fit = int(MEMORY_SHARE * memory / max(cost.bytes_per_lane, 1))
     if (platform or jax.default_backend()) == "cpu":
         fit //= devices
     filled = math.ceil(kind.flops_per_step / max(cost.flops_per_step, 1.0))

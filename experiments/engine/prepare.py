@@ -1,9 +1,10 @@
 """The programs of a study before they train: data, checks, plans, compiling."""
 
+import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -78,20 +79,38 @@ def prepare_programs(
             study.experiment.check(job.config, spec)
     for index, (static, jobs) in enumerate(grouped.items()):
         dataset = study.experiment.load(jobs[0].config, manual_dir)
-        trainer, one = _trainer(study, static, dataset, jobs[0])
-        shapes = (one[0], Data(shapes_of(dataset), one[1]))
-        cost = estimate(trainer, *shapes)
+        with _told_of_traced_fields():
+            trainer, one = _trainer(study, static, dataset, jobs[0])
+            shapes = (one[0], Data(shapes_of(dataset), one[1]))
+            cost = estimate(trainer, *shapes)
         batches = _batches(whole[static])  # a part is planned as the whole: same bits
-        if not trainer.measures(*shapes, "validation"):
-            _refuse_selection(study, jobs[0])
         mine = describe(static).items()
         old = next((p for p in recorded if p["static"].items() <= mine), None)
         plan = _plan(cost, batches, override, old, once)
+        if not trainer.measures(*shapes, "validation"):
+            _refuse_selection(study, jobs[0])
         entry = Prepared(static, trainer, dataset, cost, plan, one, sum(_batches(jobs)))
         if override.measure and old is None:
             entry = _measured(study, entry, jobs, echo, f"program {index + 1}")
         prepared[static] = entry
     return prepared
+
+
+@contextlib.contextmanager
+def _told_of_traced_fields() -> Iterator[None]:
+    """Adds to JAX's error about a traced value which of a config's fields are traced."""
+    try:
+        yield
+    except (
+        jax.errors.ConcretizationTypeError,
+        jax.errors.TracerArrayConversionError,
+        jax.errors.TracerIntegerConversionError,
+    ) as error:
+        error.add_note(
+            "float fields of a config are traced, so that all their values train in one program: "
+            "use jnp.where and the like, or annotate the field Static[float] for a program each"
+        )
+        raise
 
 
 def _refuse_selection(study: Study, job: Job) -> None:

@@ -61,6 +61,7 @@ def test_one_pair_is_split_in_a_fixed_random_order(tmp_path):
         (both(x=X.astype(str)), "x_train must be numbers"),
         (both(y=Y + 1, y_test=Y[:8] + 1), "the labels are 1, 2, 3, 4; number the classes from 0"),
         (both(y=Y * 10), r"labels are 0, 1, 2, 3, 10, \.\.\.; number the classes from 0"),
+        (both(y=Y * 0, y_test=Y[:8] * 0), "all labels are 0; there must be two classes or more"),
         (both(y=Y - 1), "labels are -1, 0, 1, 2, 3; number the classes from 0"),
         (both(x_test=X[:8, :2]), "they must be alike"),
         (both(x_test=X[:8].astype(np.uint8)), "they must be alike"),

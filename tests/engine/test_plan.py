@@ -71,6 +71,8 @@ def test_large_nets_train_one_by_one_and_small_ones_side_by_side():
     assert plan(platform="gpu", batches=(5000,), devices=1).layout.lanes > 16
     tight = plan(Cost(1e4, GIB), memory=4 * GIB)
     assert tight.layout == Layout(2, 2)
+    with pytest.raises(UsageError, match="take 5 GiB, and there are 4 GiB of memory"):
+        plan(Cost(1e4, 10 * GIB), memory=4 * GIB)
 
 
 def test_few_replicas_leave_devices_idle_unless_asked():

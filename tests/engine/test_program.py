@@ -1,5 +1,6 @@
 """Programs: one trace each, and bits that depend on nothing but the replica and the plan."""
 
+import dataclasses
 import math
 
 import jax
@@ -146,6 +147,18 @@ def test_an_epoch_without_a_step_is_refused():
     study = make_study(TOY, replace(TOY.config, {"batch_size": 99}), seeds=1)
     with pytest.raises(UsageError, match="--batch-size is larger than the training set"):
         prepare.prepare_programs(study, None, Override(), [], print)
+
+
+def test_a_traced_field_in_an_if_is_explained():
+    def make_net(config, spec):
+        assert config.rate < 1
+        return TOY.make_net(config, spec)
+
+    branching = dataclasses.replace(TOY, make_net=make_net)
+    study = make_study(branching, TOY.config, seeds=1)
+    with pytest.raises(jax.errors.ConcretizationTypeError) as raised:
+        prepare.prepare_programs(study, None, Override(), [], print)
+    assert any("annotate the field Static[float]" in note for note in raised.value.__notes__)
 
 
 def test_the_estimate_counts_what_an_update_must_compute():
