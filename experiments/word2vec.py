@@ -22,6 +22,8 @@ from nets import embeddings
 
 EVALUATION_SAMPLE, EVALUATION_REACH = 1e-3, 5
 """How a text is thinned, and how far neighbours reach, where nets of all settings are compared."""
+EVALUATION_BLOCK, EVALUATION_BLOCKS = 64, 16
+"""How it is cut then, whatever training reads at a time: words of a block, blocks at a time."""
 
 
 def metrics(config: Any, spec: Spec) -> tuple[Metric, ...]:
@@ -63,21 +65,29 @@ def prepare(config: Any, dataset: Dataset, streams: Streams) -> dict[str, Any]:
     """How words are thinned and drawn, and the numbers of the blocks of each split."""
     del streams
     counts, size = dataset.splits["train"]["counts"], config.training.block
-    batch = config.training.batch_size // size
     shares = blocks.kept_shares(counts, config.training.sample)
     tested = blocks.kept_shares(counts, EVALUATION_SAMPLE)
     own = {"shares": shares, "tested_shares": tested}
+    batch = config.training.batch_size // size
+    own["blocks"] = blocks.block_numbers(dataset.splits["train"]["x"], shares, size, batch)
+    for split in ("train", "validation", "test"):
+        text = dataset.splits[split]["x"]
+        size, together = evaluation_blocks(blocks.most_kept(text, tested))
+        own[f"{split}_blocks"] = blocks.block_numbers(text, tested, size, together)
+        own[f"{split}_places"] = np.arange(size, dtype=np.int32)  # in a block; its size counts
     if config.data.pictured:
         own["pictured"] = words.numbers_of(config.data.pictured, dataset.vocabulary)
     if config.model.output == "negative":
         own["cuts"] = embeddings.negative_cuts(counts)
     if config.model.output == "hierarchical":
         own |= blocks.tree_of(counts)
-    numbered = {"blocks": ("train", shares)}
-    numbered |= {f"{split}_blocks": (split, tested) for split in ("train", "validation", "test")}
-    for name, (split, kept) in numbered.items():
-        own[name] = blocks.block_numbers(dataset.splits[split]["x"], kept, size, batch)
     return own
+
+
+def evaluation_blocks(words: int) -> tuple[int, int]:
+    """Words of a block, and blocks at a time, of so many words; few are cut into several, too."""
+    size = max(EVALUATION_REACH + 1, min(EVALUATION_BLOCK, words // EVALUATION_BLOCKS))
+    return size, max(2, min(EVALUATION_BLOCKS, -(-words // size)))
 
 
 def make_net(config: Any, spec: Spec) -> embeddings.WordTables:
@@ -149,8 +159,8 @@ def evaluate(
     """Closeness and loss over a whole split, thinned, cut and drawn alike for every net."""
     arrays, own, key = data.splits[split], data.own, jax.random.key(0)
     xs = blocks.cut_text(
-        key, arrays, own["tested_shares"], own[f"{split}_blocks"], config.training.block,
-        config.model.window,
+        key, arrays, own["tested_shares"], own[f"{split}_blocks"],
+        own[f"{split}_places"].size, config.model.window,
     )  # fmt: skip
     keys = jax.vmap(lambda step: jax.random.fold_in(key, step))(jnp.arange(len(xs["words"])))
 
@@ -167,7 +177,7 @@ def evaluate(
         return jnp.concatenate([pairs, jnp.stack([loss, predictions])])
 
     won, compared, loss, predictions = jnp.sum(jax.lax.map(measured, (xs, keys)), axis=0)
-    closeness = won / jnp.maximum(compared, 1)
+    closeness = jnp.where(compared > 0, won / jnp.maximum(compared, 1), 0.5)
     return {"closeness": closeness, "loss": loss / jnp.maximum(predictions, 1)}, None
 
 
@@ -178,7 +188,7 @@ def measure(
     del net, model_state
     table = params["input"]
     scores = set_scores(table, data.splits.get("sets", {}), config.data.top)
-    return {"words": jnp.float32(len(table)), **scores}
+    return {"vocabulary": jnp.float32(len(table)), **scores}
 
 
 EXPERIMENT = Experiment(

@@ -30,10 +30,14 @@ def kept_shares(counts: np.ndarray, sample: float) -> np.ndarray:
 
 def block_numbers(words: np.ndarray, shares: np.ndarray, block: int, batch: int) -> np.ndarray:
     """Numbers of the blocks that hold what is kept of a text, int32 [steps, batch]."""
-    each = shares[words].astype(np.float64)
-    most = each.sum() + CERTAIN * np.sqrt((each * (1 - each)).sum())
-    steps = max(1, -(-int(np.ceil(most)) // (block * batch)))
+    steps = max(1, -(-most_kept(words, shares) // (block * batch)))
     return np.arange(steps * batch, dtype=np.int32).reshape(steps, batch)
+
+
+def most_kept(words: np.ndarray, shares: np.ndarray) -> int:
+    """How many words of a text are kept at most, but for luck that never comes."""
+    each = shares[words].astype(np.float64)
+    return int(np.ceil(each.sum() + CERTAIN * np.sqrt((each * (1 - each)).sum())))
 
 
 def tree_of(counts: np.ndarray) -> dict[str, np.ndarray]:

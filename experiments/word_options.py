@@ -38,7 +38,7 @@ class Training:
 
     Attributes:
         learning_rate: of the first step; it falls linearly.
-        end_factor: share of it that the last step has.
+        end_factor: share of it that it falls towards, and would have after the last step.
         sample: words more frequent than this are thinned out; 0 keeps all.
         shared_error: where several words predict at once, each moves as in word2vec's code, by all
             the error of their mean, or by a share of that of their sum; or by the exact gradient.

@@ -16,6 +16,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from nets.convolution import convolve, views
+from nets.dense import add_bias
 from nets.geometry import Padding, Sizes, Window, windows
 from nets.initializers import INITIALIZERS, BiasInit, InitFunction, bias_initializer
 
@@ -82,11 +83,10 @@ class Conv(nn.Module):
         y = convolve(x, kernel, window, self.groups) if self.shared else _local(x, kernel, window)
         if self.bias == "none":
             return y
-        places = positions if self.bias == "position" else (1,) * len(positions)
         init = bias_initializer(self.bias_init, math.prod(shape[:-1]))
         size = (*positions, self.features) if self.bias == "position" else (self.features,)
         bias = self.param("bias", init, size)
-        return y + bias.astype(dtype).reshape(1, *places, self.features)
+        return add_bias(y, bias)
 
     def _check_groups(self, channels: int) -> None:
         for name, count in {"channels": channels, "features": self.features}.items():

@@ -10,8 +10,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from nets.activations import ACTIVATIONS, ActivationLike, Nonlinearity, fan_out
-from nets.classifier import Classifier, dense
+from nets.classifier import Classifier
 from nets.conv import Conv, LocalResponseNorm
+from nets.dense import Dense
 from nets.initializers import INITIALIZERS, BiasInit, InitFunction, scaled
 from nets.normalization import Norm, normalise
 from nets.pooling import GlobalPool, Pool
@@ -160,8 +161,5 @@ class ConvNet(Classifier):
         )
 
     def _dense(self, width: int, hidden: jax.Array, name: str, *, use_bias: bool) -> jax.Array:
-        return dense(
-            hidden, width, name,
-            use_bias=use_bias, kernel_init=scaled(self.kernel_init, self.init_scale),
-            bias_init=self.bias_init, dtype=self.dtype,
-        )  # fmt: skip
+        init = scaled(self.kernel_init, self.init_scale)
+        return Dense(width, use_bias, init, self.bias_init, self.dtype, name=name)(hidden)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Integer
 
-from nets.classifier import dense
+from nets.dense import Dense, add_bias
 from nets.initializers import INITIALIZERS, BiasInit, InitFunction, bias_initializer
 from nets.lookup import Embedding
 from nets.losses import softmax_cross_entropy
@@ -76,13 +76,10 @@ class LanguageModel(nn.Module):
         if self.tied:
             init = bias_initializer(self.bias_init, self.embedding)
             bias = self.param("bias", init, (self.vocabulary,), jnp.float32)
-            scores = embed.attend(states) + bias.astype(states.dtype)[None, None]
+            scores = add_bias(embed.attend(states), bias)
         else:
-            scores = dense(
-                states, self.vocabulary, "output",
-                use_bias=True, kernel_init=self.kernel_init, bias_init=self.bias_init,
-                dtype=self.stack.dtype,
-            )  # fmt: skip
+            options = self.kernel_init, self.bias_init, self.stack.dtype
+            scores = Dense(self.vocabulary, True, *options, name="output")(states)
         return scores.astype(jnp.promote_types(scores.dtype, jnp.float32)), last
 
     def _drop(self, x: jax.Array, rate: float, *, train: bool) -> jax.Array:

@@ -1,7 +1,7 @@
 """Recurrent layers: one cell over time, stacked, in both directions, three kinds of dropout."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from nets.cells import Cell
+from nets.dense import add_bias
 from nets.initializers import INITIALIZERS, BiasInit, InitFunction, bias_initializer
 from nets.lookup import Rows, look_up
 from nets.over_time import opening_numbers
@@ -112,9 +113,11 @@ class Recurrent(nn.Module):
         batch = len(x.tokens) if isinstance(x, Rows) else len(x)
         dtype = self.dtype or jnp.promote_types(source.dtype, jnp.float32)
         values = {
-            name: self.param(name, lambda key, start=start: start).astype(dtype)
+            name: self.param(name, self._first_value(name, start)).astype(dtype)
             for name, start in cell.values(self.features).items()
         }
+        if mask is not None and not isinstance(x, Rows):
+            source = jnp.where(mask[..., None], source, 0)  # no element, whatever stands there
         read = self._read(x, source.astype(dtype), values)
         recurrent = Kernel(parts, self.features, self.recurrent_init, name="state")(self.features)
         if self.weight_dropout is not None:
@@ -146,14 +149,21 @@ class Recurrent(nn.Module):
         """The projected inputs of all steps, biases added."""
         parts, inputs = len(self.cell.parts), source.shape[-1]
         kernel = Kernel(parts, self.features, self.kernel_init, name="inputs")(inputs)
-        bias = self.param("bias", self._first_bias).astype(source.dtype)
+        bias = self.param("bias", self._first_bias)
         kernel = kernel.astype(source.dtype)
         if isinstance(x, Rows):
             projected = project(source[None], kernel)[0]
-            table = self.cell.inputs(values, projected) + bias[None]
+            table = add_bias(self.cell.inputs(values, projected), bias)
             return look_up(table, x.tokens.T, 1)
         projected = project(jnp.swapaxes(source, 0, 1), kernel)
-        return self.cell.inputs(values, projected) + bias[None, None]
+        return add_bias(self.cell.inputs(values, projected), bias)
+
+    def _first_value(self, name: str, start: jax.Array) -> Callable[[jax.Array], jax.Array]:
+        """The initialiser of a cell's own value: biases are drawn as the others are."""
+        if name.startswith("bias"):
+            init = bias_initializer(self.bias_init, self.features)
+            return lambda key: init(key, start.shape, jnp.float32)
+        return lambda key: start
 
     def _first_bias(self, key: jax.Array) -> jax.Array:
         parts = self.cell.parts

@@ -16,8 +16,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from nets.activations import ACTIVATIONS, ActivationLike, Nonlinearity, fan_out
-from nets.classifier import Classifier, dense
+from nets.classifier import Classifier
 from nets.conv import Conv
+from nets.dense import Dense
 from nets.initializers import INITIALIZERS, BiasInit, InitFunction, scaled
 from nets.normalization import Norm, normalise
 from nets.pooling import GlobalPool, Pool
@@ -252,12 +253,8 @@ class ResNet(Classifier):
         hidden = GlobalPool(name="pool")(hidden)
         if self.dropout is not None and self.dropout_at == "output":
             hidden = Dropout(self.dropout, name="dropout")(hidden, train=train)
-        scores = dense(
-            hidden, self.classes, "output",
-            use_bias=True, kernel_init=scaled(self.kernel_init, self.init_scale),
-            bias_init=self.bias_init, dtype=self.dtype,
-        )  # fmt: skip
-        return hidden, scores
+        options = scaled(self.kernel_init, self.init_scale), self.bias_init, self.dtype
+        return hidden, Dense(self.classes, True, *options, name="output")(hidden)
 
     def _stem(self, parts: Parts, hidden: jax.Array) -> jax.Array:
         features = fan_out(self.activation, self._stem_features())

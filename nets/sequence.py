@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from nets.classifier import Classifier, dense
+from nets.classifier import Classifier
+from nets.dense import Dense
 from nets.initializers import INITIALIZERS, BiasInit, InitFunction
 from nets.recurrent import RecurrentStack
 
@@ -50,12 +51,8 @@ class SequenceNet(Classifier):
         length = math.prod(inputs.shape[1 : 1 + self.time_axes])
         sequences = inputs.reshape(len(inputs), length, -1)
         seen = self._read(self.stack(sequences, train=train)[0])
-        scores = dense(
-            seen, self.outputs, "output",
-            use_bias=True, kernel_init=self.kernel_init, bias_init=self.bias_init,
-            dtype=self.stack.dtype,
-        )  # fmt: skip
-        return seen, scores
+        options = self.kernel_init, self.bias_init, self.stack.dtype
+        return seen, Dense(self.outputs, True, *options, name="output")(seen)
 
     def _read(self, states: jax.Array) -> jax.Array:
         match self.reading:

@@ -148,6 +148,25 @@ def test_a_softmax_begins_at_guessing_and_learns(topics_file):
     assert after["loss"] < 0.95 * np.log(16) and after["closeness"] > 0.6
 
 
+def test_vectors_are_judged_alike_however_their_text_was_read(topics_file):
+    """The same tables under other training options: one block at a time, and one word."""
+    random, found = np.random.default_rng(0), []
+    tables = {name: jnp.float32(random.normal(size=(16, 6))) for name in ("input", "output")}
+    for reading in ({}, {"batch_size": 8}, {"batch_size": 64, "block": 1}, {"window": 4}):
+        config, _, _, data = pieces(topics_file, dynamic=False, **reading)
+        scores, _ = word2vec.evaluate(config, None, tables, {}, data, "validation")
+        found.append(float(scores["closeness"]))
+    assert len(set(found)) == 1 and found[0] != 0.5
+
+
+@pytest.mark.parametrize("words", [2, 40, 500, 10**6])
+def test_few_words_are_cut_so_that_strangers_are_left(words):
+    size, together = word2vec.evaluation_blocks(words)
+    assert word2vec.EVALUATION_REACH < size <= word2vec.EVALUATION_BLOCK
+    assert 2 <= together <= word2vec.EVALUATION_BLOCKS
+    assert (together - 1) * size < max(words, size + 1)  # no block is empty, but of two
+
+
 def test_replicas_side_by_side_are_those_alone(topics_file):
     _, trainer, _, data = pieces(topics_file)
     both = Replica(

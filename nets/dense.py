@@ -1,0 +1,52 @@
+"""Dense layers, and how biases are added."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from nets.initializers import INITIALIZERS, BiasInit, InitFunction, bias_initializer
+
+
+class Dense(nn.Module):
+    """`x @ kernel + bias` along the last axis.
+
+    As Flax's, but that the first biases may depend on the number of inputs, and that their gradient
+    keeps its precision (`add_bias`).
+
+    Attributes:
+        features: number of outputs.
+        use_bias: whether there is a bias.
+        kernel_init, bias_init: of the float32 parameters.
+        dtype: of the computation; None: that of input and kernel.
+    """
+
+    features: int
+    use_bias: bool = True
+    kernel_init: InitFunction = INITIALIZERS["lecun_normal"]
+    bias_init: BiasInit = "zeros"
+    dtype: DTypeLike | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
+        """All axes but the last are examples."""
+        inputs = x.shape[-1]
+        kernel = self.param("kernel", self.kernel_init, (inputs, self.features), jnp.float32)
+        dtype = self.dtype or jnp.promote_types(x.dtype, kernel.dtype)
+        y = x.astype(dtype) @ kernel.astype(dtype)
+        if not self.use_bias:
+            return y
+        init = bias_initializer(self.bias_init, inputs)
+        return add_bias(y, self.param("bias", init, (self.features,), jnp.float32))
+
+
+def add_bias(
+    y: Float[Array, "*batch_and_places"], bias: Float[Array, "*places"]
+) -> Float[Array, "*batch_and_places"]:
+    """Adds a bias along the last axes of `y`, in the precision of `y`.
+
+    Its gradient, a sum over all examples, is in the bias's own precision: in bfloat16 a sum of ones
+    stops growing at 256.
+    """
+    alike = bias.reshape((1,) * (y.ndim - bias.ndim) + bias.shape)
+    return y + jnp.broadcast_to(alike, y.shape).astype(y.dtype)
