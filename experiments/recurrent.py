@@ -85,7 +85,7 @@ def check_layers(config: Layers) -> None:
     try:
         make_cell(config).values(1)
     except ValueError as error:
-        raise UsageError(f"--activation: {error}") from None
+        raise UsageError(f"--{error}") from None
 
 
 def make_cell(config: Layers) -> Cell:

@@ -105,19 +105,19 @@ class Activation(Option):
 
     learned: tuple[float, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for a maxout of pieces that are not a whole number of at least 1."""
+        if self.function is maxout:
+            (pieces,) = self.parameters
+            if not (pieces >= 1 and float(pieces).is_integer()):
+                raise ValueError(
+                    f"maxout takes a whole number of pieces, at least 1, not {pieces:g}"
+                )
+
     @property
     def pieces(self) -> int:
-        """How many inputs each output needs: the pieces of maxout, 1 for everything else.
-
-        Raises:
-            ValueError: maxout with a count that is not a whole number of at least 1.
-        """
-        if self.function is not maxout:
-            return 1
-        (pieces,) = self.parameters
-        if pieces < 1 or pieces != int(pieces):
-            raise ValueError(f"maxout takes a whole number of pieces, at least 1, not {pieces:g}")
-        return int(pieces)
+        """How many inputs each output needs: the pieces of maxout, 1 for everything else."""
+        return int(self.parameters[0]) if self.function is maxout else 1
 
     @property
     def learned_names(self) -> tuple[str, ...]:

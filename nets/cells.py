@@ -266,7 +266,7 @@ def _learned(activation: ActivationLike, place: str, features: int) -> dict[str,
     """The learned numbers of an activation, one per unit. Raises `ValueError` for maxout."""
     known = as_activation(activation)
     if known.pieces != 1:
-        raise ValueError(f"{known}: a recurrent unit has one input for each output")
+        raise ValueError(f"{place} {known}: a recurrent unit has one input for each output")
     pairs = zip(known.learned_names, known.learned, strict=True)
     return {f"{place}_{name}": jnp.full(features, value) for name, value in pairs}
 

@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -33,7 +34,7 @@ class Dense(nn.Module):
         inputs = x.shape[-1]
         kernel = self.param("kernel", self.kernel_init, (inputs, self.features), jnp.float32)
         dtype = self.dtype or jnp.promote_types(x.dtype, kernel.dtype)
-        y = x.astype(dtype) @ kernel.astype(dtype)
+        y = jnp.matmul(x.astype(dtype), kernel.astype(dtype))
         if not self.use_bias:
             return y
         init = bias_initializer(self.bias_init, inputs)
@@ -41,7 +42,7 @@ class Dense(nn.Module):
 
 
 def add_bias(
-    y: Float[Array, "*batch_and_places"], bias: Float[Array, "*places"]
+    y: Float[Array, "*batch_and_places"], bias: Float[Array | np.ndarray, "*places"]
 ) -> Float[Array, "*batch_and_places"]:
     """Adds a bias along the last axes of `y`, in the precision of `y`.
 

@@ -125,7 +125,11 @@ def unit_norm(key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> jax.Arr
 
 
 def identity(key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> jax.Array:
-    """Output i copies input i, in a convolution at the centre of the window; the rest is 0."""
+    """Output i copies input i, in a convolution at the centre of the window; the rest is 0.
+
+    Input i is of the kernel: in a grouped convolution as wide as its input only the first group's
+    channels are copied. The centre of an even window is at size // 2.
+    """
     del key
     fans(shape)
     *window, inputs, outputs = shape
@@ -136,8 +140,8 @@ def identity(key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> jax.Arra
 def dirac(key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> jax.Array:
     """Of a convolution, `identity` as far as there are inputs; what is left, `fan_in_uniform`.
 
-    More outputs than inputs: those that copy none are drawn, and so are dense kernels (Jordan 2024,
-    arXiv 2404.00498).
+    More outputs than inputs of the kernel, which in a grouped convolution are those of one group:
+    those that copy none are drawn, and so are dense kernels (Jordan 2024, arXiv 2404.00498).
     """
     drawn = fan_in_uniform(key, shape, dtype)
     if len(shape) == 2:

@@ -48,6 +48,7 @@ def parse_option(text: str, table: Mapping[str, OptionT]) -> OptionT:
         takes = len(option.parameters)
         raise ValueError(f"{name!r} takes {takes} number(s), not {len(numbers)}, in {text!r}")
     try:
-        return dataclasses.replace(option, parameters=tuple(float(n) for n in numbers))
+        parameters = tuple(float(number) for number in numbers)
     except ValueError:
         raise ValueError(f"{text!r}: what follows {name!r} must be numbers") from None
+    return dataclasses.replace(option, parameters=parameters)

@@ -21,6 +21,7 @@ import pytest
 from experiments import EXPERIMENTS, mlp
 from experiments.data.published import MNIST
 from experiments.engine import Choices, arguments, options, run_study
+from experiments.engine import cli as command_line
 from experiments.engine.cli import main
 from experiments.engine.config import describe, fitted, leaves, takes
 from experiments.engine.errors import UsageError
@@ -277,11 +278,15 @@ REFUSED = {
     "study mlp --vary dropout=0,1": "--dropout 1.0: must be at least 0 and below 1",
     "study mlp --vary learning_rate=0.1,-1": "--learning-rate -1.0: must be positive",
     "study mlp --vary l2=0,1 --seeds 0": "--seeds 0: at least one seed",
-    "study mlp --vary l2=0,1 --margin -1": "--margin -1.0: must be positive",
-    "study mlp --vary l2=0,1 --margin inf": "--margin inf: must be positive",
+    "study mlp --vary l2=0,1 --margin -1": "--margin -1.0: must be a positive",
+    "study mlp --vary l2=0,1 --margin inf": "--margin inf: must be a positive",
     "study mlp --vary l2=0,1 --fix nothing": "--fix nothing: streams are init, order",
     "study mlp --vary l2=0,1 --metric acuracy": "--metric acuracy: did you mean 'accuracy'?",
     "study mlp --vary l2=0,1 --tune clip=1,2 --tune-seeds 0": "--tune-seeds 0: at least one seed",
+    "study mlp --vary l2=0,1 --tune-seeds 7": "--tune-seeds: nothing is tuned; --tune",
+    "study mlp --vary l2=0,1 --tune-per-seed": "--tune-per-seed: nothing is tuned; --tune",
+    "study default --tune-seeds 7 --tune-per-seed": "each seed tunes for itself; drop one",
+    "study mlp --arm 'a l2=1' --arm 'b l2=2' --l2 3": "--l2: this study sets l2 by every --arm",
     "study mlp --arm ''": "begin with a name",
     "study mlp --arm 'l2=1'": "begin with a name",
     "study mlp --arm 'a l2=1'": "one arm is no comparison",
@@ -314,6 +319,37 @@ def test_a_name_that_is_too_long_is_no_mistake_of_the_program(cli):
     )
     assert answer.code != 0 and "File name too long" in answer.err
     assert "Traceback" not in answer.err
+
+
+def interrupt_in_an_import(*_, **__):
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt as error:
+        raise ImportError("initialization of the extension failed") from error
+
+
+def test_an_interrupt_that_an_import_turned_into_an_error(cli, monkeypatch):
+    monkeypatch.setattr(command_line, "_dispatch", interrupt_in_an_import)
+    answer = cli("list")
+    assert answer.code == 130 and "interrupted; what was recorded is kept" in answer.err
+    assert answer.err.count("\n") == 2
+
+
+def test_an_import_that_fails_is_not_taken_for_one(monkeypatch):
+    def fail(*_, **__):
+        raise ImportError("no module of this name")
+
+    monkeypatch.setattr(command_line, "_dispatch", fail)
+    with pytest.raises(ImportError, match="no module of this name"):
+        main(EXPERIMENTS, ["list"], prog="launch.py")
+
+
+def test_closed_outputs_are_no_mistake(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert main(EXPERIMENTS, ["list"], prog="launch.py") == 0
+    for stream in (sys.stdout, sys.stderr):
+        stream.close()
 
 
 # ---------------------------------------------------------------- data

@@ -115,6 +115,7 @@ def test_wrong_folders_and_flags(call, verb, study):
         ("reproduce study --tolerance=-1", "--tolerance -1: 0 or a positive number"),
         ("resume study --seeds=-1", "--seeds -1: at least one seed is needed"),
         ("resume study --seeds 0", "--seeds 0: at least one seed is needed"),
+        ("resume study --seeds 2000000", "--seeds 2000000: at most 1000000"),
         ("merge study", "merge joins the folders of two parts or more"),
         ("merge study study", "both hold rate=0.03, seed 0: parts of a study do not overlap"),
         ("pack study --out no/x.tar.gz", "no/x.tar.gz cannot be written: No such file"),

@@ -52,7 +52,10 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         raise DataMissingError(f"--data-file {path}: there is no such file{where}")
     try:
         with path.open("rb") as stream, zipfile.ZipFile(stream), np.load(stream) as file:
-            return {name: file[name] for name in file.files}
+            arrays = {name: file[name] for name in file.files}
+        if others := [name for name, each in arrays.items() if not isinstance(each, np.ndarray)]:
+            raise ValueError(f"{others[0]} is no array")
+        return arrays
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataMissingError(
             f"--data-file {path} cannot be read as a .npz file of plain arrays ({error}); "

@@ -11,6 +11,23 @@ from experiments.engine.errors import DataMissingError, UsageError
 GZIP_MAGIC = b"\x1f\x8b"
 
 
+def check_folder(manual_dir: Path) -> None:
+    """Raises `UsageError` where there is no such folder of the publishers' files."""
+    if not manual_dir.is_dir():
+        raise UsageError(f"--manual-dir {manual_dir}: there is no such folder")
+
+
+def decoded(where: str, data: bytes) -> str:
+    """The text of a file. Raises `DataMissingError` for one that is not UTF-8."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise DataMissingError(
+            f"{where}: not UTF-8 (byte {error.start:,}); convert it, for instance with "
+            "`iconv -f latin1 -t utf-8`"
+        ) from None
+
+
 def locate(published: Published, manual_dir: Path) -> dict[str, Path]:
     """Finds the files of a set in a folder of the publishers' files.
 
@@ -23,8 +40,7 @@ def locate(published: Published, manual_dir: Path) -> dict[str, Path]:
     Raises:
         UsageError: there is no such folder.
     """
-    if not manual_dir.is_dir():
-        raise UsageError(f"--manual-dir {manual_dir}: there is no such folder")
+    check_folder(manual_dir)
     folders = (manual_dir / published.name, manual_dir)
     found = {}
     for file, part in parts_of(published):

@@ -2,7 +2,8 @@
 
 Hochreiter & Schmidhuber 1997, sections 5.4 and 5.1, in the forms that later papers use.
 
-Both come from a fixed seed, so they are the same everywhere.
+Both come from fixed seeds, one for each split, so they are the same everywhere and a split does not
+depend on the size of another.
 """
 
 import numpy as np
@@ -28,9 +29,9 @@ def adding(length: int, rows: dict[str, int]) -> Dataset:
     Returns:
         "x" float32 [rows, length], "marks" int32 [rows, 2], "y" float32 [rows].
     """
-    random, splits = np.random.default_rng((SEED, length)), {}
-    half = length // 2
-    for split, count in rows.items():
+    half, splits = length // 2, {}
+    for number, (split, count) in enumerate(rows.items()):
+        random = np.random.default_rng((SEED, length, number))
         x = random.random((count, length), np.float32)
         marks = np.stack([random.integers(0, half, count), random.integers(half, length, count)], 1)
         y = np.take_along_axis(x, marks, axis=1).sum(axis=1)
@@ -52,8 +53,9 @@ def copying(length: int, rows: dict[str, int]) -> Dataset:
     Returns:
         "x" and "y" uint8 [rows, 10], the symbols.
     """
-    random, splits = np.random.default_rng((SEED, length)), {}
-    for split, count in rows.items():
+    splits = {}
+    for number, (split, count) in enumerate(rows.items()):
+        random = np.random.default_rng((SEED, length, number))
         symbols = random.integers(0, SYMBOLS, (count, RECALLED), np.uint8)
         splits[split] = {"x": symbols, "y": symbols}
     steps = length + 2 * RECALLED

@@ -95,12 +95,13 @@ def select(data: Data, dataset: Dataset) -> Dataset:
     """The data set with `binary` and `permute` carried out; itself where neither is set.
 
     Raises:
-        UsageError: `binary` names fewer than two classes, one twice, or one that is not there.
+        UsageError: `binary` names fewer than two classes, one twice, or one that is not there or
+            that a split has no examples of.
     """
     splits = dataset.splits
     spec = dataset.spec
     if data.binary:
-        _check_classes(data.binary, spec.classes)
+        _check_classes(data.binary, spec.classes, splits)
         splits = {split: _keep(arrays, data.binary) for split, arrays in splits.items()}
         spec = dataclasses.replace(spec, classes=len(data.binary))
     if data.permute:
@@ -178,7 +179,7 @@ def _noisy(y: np.ndarray, classes: int, rate: float, random: np.random.Generator
     return np.where(draws < rate, others, y)
 
 
-def _check_classes(wanted: tuple[int, ...], classes: int) -> None:
+def _check_classes(wanted: tuple[int, ...], classes: int, splits: Splits) -> None:
     spelled = ",".join(map(str, wanted))
     if len(set(wanted)) < max(2, len(wanted)):
         raise UsageError(f"--binary {spelled}: name at least two different classes, e.g. 3,5")
@@ -187,6 +188,12 @@ def _check_classes(wanted: tuple[int, ...], classes: int) -> None:
             f"--binary {spelled}: there is no class {unknown[0]}; "
             f"the classes are 0 to {classes - 1}"
         )
+    for split, arrays in splits.items():
+        if absent := [c for c in wanted if c not in arrays["y"]]:
+            raise UsageError(
+                f"--binary {spelled}: the {split} split has no examples of class "
+                f"{' or '.join(map(str, absent))}; name classes that both splits have"
+            )
 
 
 def _keep(arrays: Any, wanted: tuple[int, ...]) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 """Texts as token arrays: characters or words, numbered by a vocabulary of the training split."""
 
 import collections
+import re
 from collections.abc import Mapping
 from typing import Literal
 
@@ -13,6 +14,8 @@ Unit = Literal["character", "word"]
 END = "<eos>"
 """The word that stands for the end of a line, as in the common preparations of PTB and WikiText."""
 UNKNOWN = {"character": "\ufffd", "word": "<unk>"}
+FIRST = {"character": re.compile(r"(?s)."), "word": re.compile(r"[^\S\n]*(\n|\S+)")}
+"""A text's first unit, as it stands there, with the white space before it."""
 SPLITS = ("train", "validation", "test")
 
 
@@ -103,7 +106,7 @@ def make_text(name: str, texts: Mapping[str, str], unit: Unit) -> Dataset:
     splits = {
         split: {
             "x": numbered(units[split], vocabulary, unit),
-            "characters": np.array([len(texts[split]) - len(units[split][0])], np.int32),
+            "characters": np.array([len(FIRST[unit].sub("", texts[split], count=1))], np.int32),
         }
         for split in SPLITS
     }

@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from experiments.data.dataset import Dataset
+from experiments.data.files import check_folder, decoded
 from experiments.data.prepared import data_dir
 from experiments.data.text import SPLITS, Unit, cut, make_text
-from experiments.engine.errors import DataMissingError, UsageError
+from experiments.engine.errors import DataMissingError
 
 TEXTS = {
     "python_docs": "Python's documentation of its language, half a million characters; embedded",
@@ -84,7 +85,7 @@ def load(name: str, unit: Unit, manual_dir: str | os.PathLike[str] | None = None
 
     Raises:
         UsageError: there is no such folder.
-        DataMissingError: files are missing or not the published ones; says what to do.
+        DataMissingError: files are missing, damaged or not the published ones; says what to do.
     """
     folder = manual_dir or os.environ.get("ABLAX_MANUAL_DIR") or None
     return _load(name, unit, folder and Path(folder).expanduser())
@@ -117,24 +118,16 @@ def read(name: str, source: Source, manual_dir: Path | None) -> dict[str, str]:
 
     Raises:
         UsageError: there is no such folder.
-        DataMissingError: a file is missing, or not the published one.
+        DataMissingError: a file is missing, not the published one, or not UTF-8.
     """
-    if manual_dir is not None and not manual_dir.is_dir():
-        raise UsageError(f"--manual-dir {manual_dir}: there is no such folder")
-    texts = [_text(_file(name, source, file, manual_dir)) for file in source.files]
+    if manual_dir is not None:
+        check_folder(manual_dir)
+    texts = [_file(name, source, file, manual_dir) for file in source.files]
     return cut(texts[0]) if len(texts) == 1 else dict(zip(SPLITS, texts, strict=True))
 
 
-def _text(data: bytes) -> str:
-    """A file's text, or that of an archive's one file."""
-    if not data.startswith(b"PK"):
-        return data.decode()
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        return archive.read(archive.namelist()[0]).decode()
-
-
-def _file(name: str, source: Source, file: str, manual_dir: Path | None) -> bytes:
-    """The bytes of a file, downloaded where that can be done and is not ruled out."""
+def _file(name: str, source: Source, file: str, manual_dir: Path | None) -> str:
+    """The text of a file, downloaded where that can be done and is not ruled out."""
     kept, manual = data_dir() / name / file, data_dir() / "manual"
     folder = manual_dir or manual
     places = [folder / source.folder / file, folder / file]
@@ -143,20 +136,21 @@ def _file(name: str, source: Source, file: str, manual_dir: Path | None) -> byte
     plain, digest = source.unzipped
     for place in (folder / source.folder / plain, folder / plain):
         if plain and place.is_file():
-            return _checked(str(place), place.read_bytes(), digest)
+            return _text(str(place), place.read_bytes(), digest)
     for place in places:
         if place.is_file():
-            return _checked(str(place), place.read_bytes(), source.files[file])
+            return _text(str(place), place.read_bytes(), source.files[file])
     reason = f"{file} is not in {folder / source.folder}"
     if manual_dir is None and source.url:
         try:
             with urllib.request.urlopen(source.url, timeout=PATIENCE) as answer:
-                data = _checked(source.url, answer.read(), source.files[file])
+                data = answer.read()
         except (OSError, http.client.HTTPException) as error:
             reason = f"{source.url} cannot be had ({error})"
         else:
+            text = _text(source.url, data, source.files[file])
             _keep(kept, data)
-            return data
+            return text
     raise DataMissingError(
         f"{name} is not on this machine: {reason}\n"
         f"Put {', '.join(source.files)} into {folder / source.folder} and run the command again "
@@ -164,7 +158,8 @@ def _file(name: str, source: Source, file: str, manual_dir: Path | None) -> byte
     )
 
 
-def _checked(where: str, data: bytes, expected: str) -> bytes:
+def _text(where: str, data: bytes, expected: str) -> str:
+    """The text of a file, or of an archive's one file, if it is the published one."""
     found = hashlib.sha256(data).hexdigest()
     if expected and found != expected:
         raise DataMissingError(
@@ -173,7 +168,10 @@ def _checked(where: str, data: bytes, expected: str) -> bytes:
             f"  sha256 found    {found}\n"
             "Replace it by the published file and run the command again."
         )
-    return data
+    if where.endswith(".zip"):
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            data = archive.read(archive.namelist()[0])
+    return decoded(where, data)
 
 
 def _keep(path: Path, data: bytes) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from experiments.data import texts
 from experiments.data.dataset import Dataset, Spec, make_dataset
+from experiments.data.files import decoded
 from experiments.data.text import SPLITS, cut
 from experiments.data.word_sets import read_sets
 from experiments.engine.errors import UsageError
@@ -56,8 +57,8 @@ def load(config: Words, manual_dir: str | os.PathLike[str] | None = None) -> Dat
         holds them (`word_sets.read_sets`).
 
     Raises:
-        UsageError: the text is none, or has fewer than two words that count.
-        DataMissingError: files are missing or not the published ones.
+        UsageError: there is no such text or folder, or fewer than two words that count.
+        DataMissingError: files are missing, damaged or not the published ones.
     """
     if (config.dataset == "text") != (config.text_file is not None):
         raise UsageError("--dataset text and --text-file FILE go together")
@@ -88,14 +89,9 @@ def _load(config: Words, manual_dir: Path | None) -> Dataset:
 
 
 def _read(path: Path) -> str:
-    """A user's text. Raises `UsageError` in one line."""
+    """A user's text. Raises `UsageError` or `DataMissingError` in one line."""
     try:
-        return path.read_bytes().decode()
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"--text-file {path}: not UTF-8 (byte {error.start:,}); convert it, for instance "
-            "with `iconv -f latin1 -t utf-8`"
-        ) from None
+        return decoded(f"--text-file {path}", path.read_bytes())
     except OSError as error:
         raise UsageError(f"--text-file {path}: {error.strerror}") from None
 

@@ -11,6 +11,7 @@ from experiments.engine.claim_text import Standing
 from experiments.engine.claims import Claim, Line, judge
 from experiments.engine.cli import rows, terminal_width
 from experiments.engine.errors import UsageError
+from experiments.engine.paths import path_of
 
 if TYPE_CHECKING:
     from experiments import Entry
@@ -89,7 +90,7 @@ def standings(
     found = []
     for name, claim in claims.items():
         study = study_of(name, claim, experiments[claim.experiment].load(), None)
-        places = [default_folder(study)] if out is None else _below(pathlib.Path(out).expanduser())
+        places = [default_folder(study)] if out is None else _below(path_of(out))
         own = [place for place in places if _holds(place, study)]
         found.append(standing_in(name, claim, own[0]) if own else Standing(name, claim))
     return found

@@ -71,6 +71,9 @@ def main(
         prog: how the program was called, for help and messages.
         only: the one experiment of a user's script: the command line then leaves its name out.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever called
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     try:
         return _dispatch(experiments, list(argv), prog, only)
     except AblaxError as error:
@@ -78,7 +81,9 @@ def main(
         return error.code
     except SystemExit as stop:  # tyro has printed a help text
         return stop.code if isinstance(stop.code, int) else UsageError.code
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, ImportError) as error:
+        if not _is_interrupt(error):
+            raise
         print(
             f"\n{prog}: interrupted; what was recorded is kept: give the same command to go on",
             file=sys.stderr,
@@ -97,6 +102,13 @@ def main(
             file=sys.stderr,
         )
         return AblaxError.code
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether it is a Ctrl-C, also one that an import turned into an error of its own."""
+    if error is None or isinstance(error, KeyboardInterrupt):
+        return error is not None
+    return _is_interrupt(error.__cause__ or error.__context__)
 
 
 def _dispatch(experiments: "Mapping[str, Entry]", argv: list[str], prog: str, only: str) -> int:

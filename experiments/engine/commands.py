@@ -86,6 +86,7 @@ def study(experiment: "Experiment", named: str | None, argv: Sequence[str], usag
             "a study needs something to vary: --vary activation=relu,tanh; `run` trains one cell"
         )
     chosen = dict.fromkeys(tune, "--tune") | dict.fromkeys(vary, "--vary")
+    chosen |= dict.fromkeys(set.intersection(*map(set, arms.values())) if arms else (), "--arm")
     grids.refuse_idle(argv, type(config), chosen)
     wanted = make_study(
         experiment, config, vary=vary, arms=arms, tune=tune, seeds=grid.seeds,
@@ -93,6 +94,7 @@ def study(experiment: "Experiment", named: str | None, argv: Sequence[str], usag
         metric=grid.metric, margin=grid.margin, evaluate_every=training.evaluate_every,
         diagnose=training.diagnose, name=named or "study", question=declared.question,
     )  # fmt: skip
+    grids.refuse_idle_tuning(argv, wanted)
     return train(wanted if grid.shard is None else shard(wanted, grid.shard), asked)
 
 

@@ -14,7 +14,16 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 import docstring_parser
 
 from experiments.engine.errors import UsageError
-from experiments.engine.values import fit, is_optional, is_tuple, nearest, parse_text, spell, takes
+from experiments.engine.values import (
+    fit,
+    is_optional,
+    is_spelled,
+    is_tuple,
+    nearest,
+    parse_text,
+    spell,
+    takes,
+)
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -42,7 +51,8 @@ def leaves(config_class: type) -> dict[str, Leaf]:
     """The flattened fields of a config class, in order of declaration.
 
     Raises:
-        TypeError: two fields share a name, or the class is not a frozen dataclass.
+        TypeError: two fields share a name, the class is not a frozen dataclass, or a field is of a
+            type whose values cannot be written down and read again.
     """
     return dict(_leaves(config_class))
 
@@ -64,6 +74,12 @@ def _leaves(config_class: type) -> tuple[tuple[str, Leaf], ...]:
             )
             found += [(leaf.name, leaf) for leaf in nested]
             continue
+        if not is_spelled(kind):
+            raise TypeError(
+                f"{config_class.__name__}.{field.name}: {kind} cannot be given as text; fields are "
+                "bool, int, float, str, Literal[...], Annotated[..., Choices(...)], one of these "
+                "or None, or tuple[one of these, ...]"
+            )
         doc = " ".join(docs.get(field.name, "").split())
         found.append((field.name, Leaf(field.name, (field.name,), kind, _is_float(kind), doc)))
     names = [name for name, _ in found]

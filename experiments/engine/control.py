@@ -122,11 +122,7 @@ class Control:
         Raises:
             UsageError: another process has taken the folder.
         """
-        if self._is_lost():
-            raise UsageError(
-                "another process has taken this folder, because this one gave no sign of life for "
-                "a minute; nothing more is written here"
-            )
+        self.refuse_lost()
         now = time.monotonic()
         if self._asked is not None:
             self._longest = max(self._longest, now - self._asked)
@@ -136,6 +132,14 @@ class Control:
         if self._limit is not None and now - self._started + 2 * self._longest > self._limit:
             return "the time limit"
         return ""
+
+    def refuse_lost(self) -> None:
+        """Raises `UsageError` if another process has taken the folder."""
+        if self._is_lost():
+            raise UsageError(
+                "another process has taken this folder, because this one gave no sign of life for "
+                "a minute; nothing more is written here"
+            )
 
     def is_due(self, epoch: int | None) -> bool:
         """Whether a checkpoint is due.

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from experiments.data.dataset import Dataset, Spec
+from experiments.engine.config import leaves
 from experiments.engine.keys import Streams
 from experiments.engine.pictures import Picture
 from experiments.engine.selection import Selection
@@ -73,7 +74,7 @@ class Experiment:
 
     Raises:
         ValueError: a name that no folder should have.
-        TypeError: the config is a class, not a value.
+        TypeError: the config is a class, not a value, or a field of it cannot be (`config.leaves`).
     """
 
     name: str
@@ -104,3 +105,4 @@ class Experiment:
             raise ValueError(f"name {self.name!r}: it names folders; letters, digits, _ . - only")
         if isinstance(self.config, type):
             raise TypeError(f"config: a value such as {self.config.__name__}(), not the class")
+        leaves(type(self.config))

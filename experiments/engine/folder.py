@@ -15,6 +15,7 @@ from typing import Any
 
 from experiments.engine.config import describe
 from experiments.engine.errors import UsageError
+from experiments.engine.paths import path_of
 from experiments.engine.sealed import read_json, write_json
 from experiments.engine.study import Study, specification
 
@@ -32,7 +33,7 @@ def default_folder(study: Study) -> pathlib.Path:
 
 def folder_of(study: Study, out: str | pathlib.Path | None) -> pathlib.Path:
     """The folder asked for, or the study's default one."""
-    return default_folder(study) if out is None else pathlib.Path(out).expanduser()
+    return default_folder(study) if out is None else path_of(out)
 
 
 def read_study(folder: pathlib.Path) -> dict[str, Any]:

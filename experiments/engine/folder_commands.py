@@ -1,13 +1,13 @@
 """What the verbs that work on study folders do: report, resume, reproduce, merge, ..."""
 
 import dataclasses
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from experiments.engine.cli import terminal_width
 from experiments.engine.commands import account, memory_told
 from experiments.engine.errors import AblaxError, UsageError
+from experiments.engine.paths import file_to_write, path_of
 
 if TYPE_CHECKING:
     from experiments import Entry
@@ -29,7 +29,7 @@ def _reopen(experiments: Entries, folder: str) -> "Reopened":
     from experiments.engine.folder import planned_devices
     from experiments.engine.reopen import reopen
 
-    path = pathlib.Path(folder).expanduser()
+    path = path_of(folder)
     setup(planned_devices(path))
     return reopen(experiments, path)
 
@@ -61,6 +61,7 @@ def resume(experiments: Entries, folders: list[str], argv: Sequence[str], usage:
     from experiments.engine.prepare import epochs_of
     from experiments.engine.reopen import reopened
     from experiments.engine.run import train_study
+    from experiments.engine.study import checked
     from experiments.engine.trackers import trackers
     from experiments.engine.tracking import tracked
 
@@ -70,10 +71,10 @@ def resume(experiments: Entries, folders: list[str], argv: Sequence[str], usage:
         opened = add_epochs(opened, asked.more.epochs, asked.more.manual_dir)
     if asked.more.seeds is not None and opened.study.part.seeds is not None:
         raise UsageError("--seeds: this is a shard of some seeds; cut the larger study again")
-    if asked.more.seeds is not None and asked.more.seeds < 1:
-        raise UsageError(f"--seeds {asked.more.seeds}: at least one seed is needed")
-    seeds = asked.more.seeds or max(opened.study.seeds, opened.contents.get("seeds", 0))
-    study = dataclasses.replace(opened.study, seeds=seeds)
+    seeds = asked.more.seeds
+    if seeds is None:
+        seeds = max(opened.study.seeds, opened.contents.get("seeds", 0))
+    study = checked(dataclasses.replace(opened.study, seeds=seeds))
     given: dict[str, Any] = {"manual_dir": asked.more.manual_dir, "saving": asked.saving}
     followed = trackers(opened.folder, study)
     with memory_told(), tracked(opened.folder, followed, account):
@@ -175,9 +176,7 @@ def export(experiments: Entries, folders: list[str], argv: Sequence[str], usage:
     opened = _reopen(experiments, folders[0])
     vectors = WordVectors.read(opened, asked.cell, asked.replica)
     name = "vectors.txt" if asked.format == "text" else "vectors.bin"
-    path = pathlib.Path(asked.out).expanduser() if asked.out else opened.folder / name
-    if path.is_dir():
-        raise UsageError(f"--out {path} is a folder; name a file")
+    path = file_to_write(asked.out or opened.folder / name)
     vectors.write(path, asked.format)
     print(f"{len(vectors.vocabulary):,} vectors of {vectors.unit.shape[1]} numbers: {path}")
     return 0

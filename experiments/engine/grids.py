@@ -8,6 +8,7 @@ from typing import Any
 from experiments.engine.arguments import flags_of
 from experiments.engine.config import Leaf, coerce, leaf_of, parse, parse_values, replace
 from experiments.engine.errors import UsageError
+from experiments.engine.study import Study
 
 
 def refuse_idle(argv: Sequence[str], config_class: type, chosen: Mapping[str, str]) -> None:
@@ -20,7 +21,18 @@ def refuse_idle(argv: Sequence[str], config_class: type, chosen: Mapping[str, st
     for name, flag in chosen.items():
         own = leaf_of(config_class, name).flag
         if own in given:
-            raise UsageError(f"{own}: this study sets {name} by {flag} {name}=...; give only one")
+            how = "every --arm" if flag == "--arm" else f"{flag} {name}=..."
+            raise UsageError(f"{own}: this study sets {name} by {how}; give only one")
+
+
+def refuse_idle_tuning(argv: Sequence[str], study: Study) -> None:
+    """Refuses flags of a tuning that there is not, or that is made otherwise."""
+    given = flags_of(argv)
+    asked = [flag for flag in ("--tune-seeds", "--tune-per-seed") if flag in given]
+    if asked and not any(cell.tune for cell in study.cells):
+        raise UsageError(f"{asked[0]}: nothing is tuned; --tune learning_rate=... tunes a field")
+    if "--tune-seeds" in asked and study.tune_per_seed:
+        raise UsageError("--tune-seeds: with --tune-per-seed each seed tunes for itself; drop one")
 
 
 def assignments(config: Any, given: Sequence[str], flag: str) -> dict[str, tuple[Any, ...]]:

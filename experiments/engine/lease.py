@@ -34,12 +34,18 @@ def lease(folder: pathlib.Path) -> Iterator[Callable[[], bool]]:
     beat = threading.Thread(target=_beat, args=(path, mine, stop), daemon=True)
     beat.start()
     try:
-        yield lambda: _read(path).get("token", mine["token"]) != mine["token"]
+        yield lambda: _is_lost(path, mine)
     finally:
         stop.set()
         beat.join()
         if _read(path) == mine:
             path.unlink(missing_ok=True)
+
+
+def _is_lost(path: pathlib.Path, mine: dict[str, object]) -> bool:
+    """Whether the file is gone, as after another process took it and ended, or not this one's."""
+    found = _read(path)
+    return found != mine if found else not path.exists()
 
 
 def is_held(folder: pathlib.Path) -> bool:
@@ -72,7 +78,9 @@ def _link(fresh: pathlib.Path, path: pathlib.Path) -> None:
         if path.is_dir():
             raise UsageError(f"{path} is a folder where a file belongs; remove it")
         if not _abandoned(path, holder):
-            who = f"process {holder.get('pid')} on {holder.get('host')}"
+            who = "another process"
+            if holder:
+                who = f"process {holder['pid']} on {holder['host']}"
             raise UsageError(
                 f"{path.parent} is in use by {who}; wait for it, or choose another --out"
             )
@@ -93,9 +101,11 @@ def _alone(folder: pathlib.Path) -> Iterator[None]:
 
 
 def _read(path: pathlib.Path) -> dict[str, object]:
+    """Who holds the folder; nothing where that cannot be read."""
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
+        found = json.loads(path.read_text())
+        return {"host": str(found["host"]), "pid": int(found["pid"]), "token": found["token"]}
+    except (OSError, ValueError, TypeError, KeyError):
         return {}
 
 

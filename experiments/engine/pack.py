@@ -14,6 +14,7 @@ from experiments.engine.config import describe, get, leaves, spell
 from experiments.engine.errors import UsageError
 from experiments.engine.log import finished, read_lines
 from experiments.engine.parameters import DIGEST, digest_of, parameters_path, read_parameters
+from experiments.engine.paths import file_to_write
 from experiments.engine.record import ROOT
 from experiments.engine.reopen import Reopened
 from experiments.engine.run import missing_replicas
@@ -45,11 +46,9 @@ def pack(opened: Reopened, out: str | pathlib.Path | None = None) -> tuple[pathl
         UsageError: replicas are missing, or the record is damaged.
     """
     folder, study = opened.folder.resolve(), opened.study
-    target = pathlib.Path(out).expanduser() if out else folder.with_name(folder.name + ".tar.gz")
+    target = file_to_write(out or folder.with_name(folder.name + ".tar.gz"))
     if target.resolve().is_relative_to(folder):
         raise UsageError(f"{target} is inside the study; choose another --out")
-    if target.is_dir():
-        raise UsageError(f"{target} cannot be written: Is a directory")
     lines = read_lines(folder)
     if missing := missing_replicas(study, finished(lines)):
         raise UsageError(f"{folder}: {missing} replicas are missing; `resume {folder}` trains them")

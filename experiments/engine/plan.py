@@ -192,9 +192,12 @@ def check_override(override: Override, present: int) -> None:
         )
 
 
-def alternatives(plan: Plan, most: int, batch: int = 1) -> list[Layout]:
+def alternatives(
+    plan: Plan, most: int, batch: int = 1, override: Override = Override()
+) -> list[Layout]:
     """Layouts `--plan measure` times: more and fewer lanes, on one device and on all; and each
-    batch shared by devices that no lane takes, if they divide it."""
+    batch shared by devices that no lane takes, if they divide it. What `override` asks for stays.
+    """
     every = jax.device_count()
     lanes = {plan.layout.lanes // 4, plan.layout.lanes // 2, plan.layout.lanes}
     lanes |= {plan.layout.lanes * 2, every}
@@ -208,7 +211,9 @@ def alternatives(plan: Plan, most: int, batch: int = 1) -> list[Layout]:
         spare = every // layout.devices
         if batch % spare == 0:
             found.add(dataclasses.replace(layout, shares=spare))
-    return sorted(found, key=dataclasses.astuple)
+    asked = {n: v for n in ("lanes", "devices", "shares") if (v := getattr(override, n))}
+    kept = {each for each in found if asked.items() <= dataclasses.asdict(each).items()}
+    return sorted(kept | {plan.layout}, key=dataclasses.astuple)
 
 
 def time_calls(call: Callable[[], object], seconds: float = 1.0) -> float:

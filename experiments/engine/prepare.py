@@ -18,6 +18,7 @@ from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Data, Tree
 from experiments.engine.folder import shares_of
 from experiments.engine.jobs import Job, make_job, programs, reporting_pairs, tuning_jobs
+from experiments.engine.measured import measures_validation
 from experiments.engine.plan import Override, Plan
 from experiments.engine.program import Layout, Program, build, share
 from experiments.engine.results import metrics
@@ -87,11 +88,13 @@ def prepare_programs(
         mine = describe(static).items()
         old = next((p for p in recorded if p["static"].items() <= mine), None)
         plan = _plan(cost, batches, override, old, once)
-        if not trainer.measures(*shapes, "validation"):
+        if not measures_validation(trainer, *shapes):
             _refuse_selection(study, jobs[0])
         entry = Prepared(static, trainer, dataset, cost, plan, one, sum(_batches(jobs)))
         if override.measure and old is None:
-            entry = _measured(study, entry, jobs, echo, f"program {index + 1}")
+            layout = _measured(study, entry, jobs, override, echo, f"program {index + 1}")
+            given = dataclasses.replace(override, **dataclasses.asdict(layout))
+            entry = dataclasses.replace(entry, plan=planning.make_plan(cost, batches, given))
         prepared[static] = entry
     return prepared
 
@@ -187,17 +190,18 @@ def _plan(
 
 
 def _measured(
-    study: Study, entry: Prepared, jobs: Sequence[Job], echo: Callable[[str], None], name: str
-) -> Prepared:
+    study: Study, entry: Prepared, jobs: Sequence[Job], override: Override,
+    echo: Callable[[str], None], name: str,
+) -> Layout:  # fmt: skip
+    """The fastest layout of those that the override allows."""
     rates = []
     batch = entry.cost.batch if entry.cost.convolves or entry.cost.recurs else 1
-    for layout in planning.alternatives(entry.plan, len(jobs), batch):
+    for layout in planning.alternatives(entry.plan, len(jobs), batch, override):
         candidate = dataclasses.replace(entry, plan=dataclasses.replace(entry.plan, layout=layout))
         rate = measure_rate(study, candidate, jobs)
         echo(f"  {name}: {candidate.plan}: {rate:,.0f} replica-steps/s")
         rates.append((rate, layout))
-    plan = dataclasses.replace(entry.plan, layout=planning.fastest(rates))
-    return dataclasses.replace(entry, plan=plan)
+    return planning.fastest(rates)
 
 
 def measure_rate(study: Study, entry: Prepared, jobs: Sequence[Job]) -> float:

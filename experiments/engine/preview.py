@@ -9,7 +9,7 @@ from experiments.engine import prepare
 from experiments.engine.config import describe, split
 from experiments.engine.describe import used
 from experiments.engine.folder import claim_folder, folder_of
-from experiments.engine.jobs import tuning_jobs
+from experiments.engine.jobs import reporting_pairs, tuning_jobs
 from experiments.engine.log import finished, read_lines
 from experiments.engine.plan import Override
 from experiments.engine.study import Study, label
@@ -34,10 +34,10 @@ def preview(
     folder = folder_of(study, out)
     recorded = claim_folder(folder, study)["programs"]
     prepared = prepare.prepare_programs(study, manual_dir, override, recorded, lambda text: None)
-    cells, tuning = study.cells, len(tuning_jobs(study))
-    replicas = len(cells) * study.seeds
-    lines = [_counted(len(cells), "cell") + f" x {_counted(study.seeds, 'seed')}:"]
-    lines += [f"  {label(study, index)}" for index in range(len(cells))]
+    pairs, tuning = reporting_pairs(study), len(tuning_jobs(study))
+    cells, seeds = (list(dict.fromkeys(each)) for each in zip(*pairs, strict=True))
+    lines = [_counted(len(cells), "cell") + f" x {_counted(len(seeds), 'seed')}:"]
+    lines += [f"  {label(study, index)}" for index in cells]
     if tuning:
         lines.append(f"{tuning} tuning runs choose {', '.join(_tuned(study))} first")
     lines += [_counted(len(prepared), "program") + ":", program_table(prepared, width)]
@@ -47,7 +47,7 @@ def preview(
         "measured on program 1)"
     )
     done = len(finished(read_lines(folder)))
-    kept = f"; {done} of {replicas + tuning} replicas are done there already" if done else ""
+    kept = f"; {done} of {len(pairs) + tuning} replicas are done there already" if done else ""
     lines.append(f"folder: {folder}{kept}")
     return "\n".join(textwrap.fill(s, width, subsequent_indent="    ") for s in _each(lines))
 

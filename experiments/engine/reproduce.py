@@ -14,6 +14,7 @@ from experiments.engine.folder import claim_folder, make_folder
 from experiments.engine.jobs import reporting_pairs, tuning_jobs
 from experiments.engine.log import finished, read_lines
 from experiments.engine.parameters import DIGEST, digest_of, read_parameters
+from experiments.engine.paths import path_of
 from experiments.engine.record import differences, make_record, told
 from experiments.engine.reopen import Reopened
 from experiments.engine.run import train_study
@@ -80,7 +81,7 @@ def reproduce(
         raise UsageError(f"--tolerance {tolerance:g}: 0 or a positive number")
     study = _part(recorded.study, cells, seeds)
     differ = _tell_environment(recorded.folder, echo)
-    folder = pathlib.Path(out).expanduser() if out else _fresh(recorded.folder.resolve())
+    folder = path_of(out) if out else _fresh(recorded.folder.resolve())
     _refuse_other(folder, study, recorded.folder)
     echo(f"training again into {folder}")
     make_folder(folder)

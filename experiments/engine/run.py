@@ -149,6 +149,7 @@ def train_study(
                 done = _train(folder, study, prepared, metrics[0], saved, echo, width)
             finally:
                 saved[0].wait()
+            control.refuse_lost()
         _look(contents, study)
         write_study(folder, contents)
         write_results(folder, study, done)

@@ -16,6 +16,8 @@ from experiments.engine.reopen import Reopened
 from experiments.engine.study import label
 
 Tree = Any
+MOST = 2**31 - 1
+"""The largest length and seed."""
 
 
 class TrainedNet(NamedTuple):
@@ -39,8 +41,10 @@ def sample(opened: Reopened, asked: Writing) -> str:
             f"{opened.folder} belongs to the experiment {experiment.name!r}, whose nets write no "
             "text: `sample` takes the folder of a language model"
         )
-    if asked.length < 1:
-        raise UsageError(f"--length {asked.length}: at least 1")
+    if not 1 <= asked.length <= MOST:
+        raise UsageError(f"--length {asked.length}: from 1 to {MOST}")
+    if abs(asked.seed) > MOST:
+        raise UsageError(f"--seed {asked.seed}: at most {MOST}")
     if not 0 <= asked.temperature < float("inf"):
         raise UsageError(
             f"--temperature {asked.temperature:g}: at least 0, where 0 is the likeliest"

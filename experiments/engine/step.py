@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.struct
@@ -11,6 +12,7 @@ import optax
 
 from experiments.data.dataset import Spec
 from experiments.engine.config import join
+from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Data, Experiment, Tree
 from experiments.engine.keys import key_of
 from experiments.engine.rows import apply_updates, look_up
@@ -129,6 +131,7 @@ class Trainer:
         """The sums of the training metrics before an epoch's first step."""
         state = jax.eval_shape(self.init, replica)
         _, shapes = jax.eval_shape(self.first_step, state, replica, data, xs)
+        check_numbers("loss_fn", shapes)
         return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
     def train(
@@ -186,15 +189,6 @@ class Trainer:
         config, net, _ = self.model(replica)
         return self.experiment.evaluate(config, net, *kept, data, split)
 
-    def measures(self, replica: Replica, data: Data, split: str) -> bool:
-        """Whether anything is measured on a split: not if it has no rows. Takes shapes."""
-
-        def scores(replica: Replica, data: Data) -> Tree:
-            kept = self.current(self.init(replica), replica)
-            return self.evaluate(kept, replica, data, split)[0]
-
-        return bool(jax.eval_shape(scores, replica, data))
-
     def measure(self, kept: Kept, replica: Replica, data: Data) -> dict[str, jax.Array]:
         """The experiment's further numbers of a net; none by default."""
         if self.experiment.measure is None:
@@ -223,6 +217,15 @@ class Trainer:
         if isinstance(state.best, Best):
             return Kept(state.best.params, state.best.model_state)
         return self.current(state, replica)
+
+
+def check_numbers(source: str, values: Mapping[str, Any]) -> None:
+    """Refuses what cannot be recorded as a number. Raises `UsageError`."""
+    for name, value in values.items():
+        if value.shape != ():
+            raise UsageError(
+                f"{source} gives {name} of shape {value.shape}: make it one number, such as a mean"
+            )
 
 
 def stopped_step(state: State) -> jax.Array:

@@ -4,6 +4,9 @@ import dataclasses
 import functools
 import itertools
 import math
+import numbers
+import operator
+import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +17,8 @@ from experiments.engine.keys import STREAMS
 
 FIRST_TUNING_SEED = 1_000_000
 """Tuning seeds start here: disjoint from the reporting seeds 0, 1, 2, ..."""
+
+COUNTS = ("seeds", "first_seed", "tune_seeds", "evaluate_every")
 
 Values = Mapping[str, tuple[Any, ...]]
 
@@ -143,7 +148,18 @@ def make_study(
     factors, nuisances = (_values(config, given or {}) for given in (vary, tune))
     chosen = tuple(_arm(config, name, values) for name, values in (arms or {}).items())
     _refuse_overlap(factors, nuisances, chosen)
-    study = Study(experiment, config, factors, chosen, nuisances, **options)
+    return checked(Study(experiment, config, factors, chosen, nuisances, **options))
+
+
+def checked(study: Study) -> Study:
+    """The study with its counts as whole numbers.
+
+    Raises:
+        UsageError: it cannot be trained or kept; says what is wrong.
+    """
+    study = dataclasses.replace(
+        study, **{name: _whole(name, getattr(study, name)) for name in COUNTS}
+    )
     if study.seeds < 1:
         raise UsageError(f"--seeds {study.seeds}: at least one seed is needed")
     if not 0 <= study.first_seed < FIRST_TUNING_SEED:
@@ -154,11 +170,24 @@ def make_study(
         raise UsageError(f"--tune-seeds {study.tune_seeds}: at least one seed is needed")
     if study.evaluate_every < 1:
         raise UsageError(f"--evaluate-every {study.evaluate_every}: at least 1 epoch")
-    if study.margin is not None and not 0 < study.margin < math.inf:
-        raise UsageError(f"--margin {study.margin}: must be positive")
+    if study.margin is not None and not (
+        isinstance(study.margin, numbers.Real) and 0 < study.margin < math.inf
+    ):
+        raise UsageError(f"--margin {study.margin}: must be a positive number")
     if unknown := [stream for stream in study.fix if stream not in STREAMS]:
         raise UsageError(f"--fix {unknown[0]}: streams are {', '.join(STREAMS)}")
+    if pathlib.PurePath(study.name).name != study.name:
+        raise UsageError(f"name {study.name!r}: it is part of a folder's name, so no / in it")
+    if odd := [arm.name for arm in study.arms if not (isinstance(arm.name, str) and arm.name)]:
+        raise UsageError(f"arm {odd[0]!r}: its name must be some text")
     return study
+
+
+def _whole(name: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise UsageError(f"{name} {value!r}: must be a whole number") from None
 
 
 def _values(config: Any, given: Mapping[str, Sequence[Any]]) -> dict[str, tuple[Any, ...]]:

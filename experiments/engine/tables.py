@@ -3,11 +3,11 @@
 import csv
 import io
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from experiments.engine.config import describe
-from experiments.engine.jobs import make_job
+from experiments.engine.jobs import make_job, reporting_pairs
 from experiments.engine.sealed import write_text
 from experiments.engine.study import Study
 
@@ -19,12 +19,16 @@ LINE_FIELDS = (*HIDDEN_FIELDS, "step", "status", "diverged_step", "kept_step", "
 def write_results(
     folder: pathlib.Path, study: Study, done: Mapping[Any, Mapping[str, Any]]
 ) -> None:
-    """Writes `results.csv` (reporting replicas) and, if any, `tuning.csv`."""
+    """Writes `results.csv` (reporting replicas) and, if any, `tuning.csv`.
+
+    Replicas of more seeds than the study has now, from before, are left out.
+    """
+    pairs = {*reporting_pairs(study)}
     for phase, name in (("report", "results.csv"), ("tune", "tuning.csv")):
         rows = [
             row_of(study, line)
             for key, line in sorted(done.items(), key=lambda item: _order(item[0]))
-            if key[0] == phase
+            if key[0] == phase and (phase == "tune" or (line["cell"], line["seed"]) in pairs)
         ]
         if rows:
             write_csv(folder / name, rows)
@@ -46,18 +50,20 @@ def _order(key: tuple[Any, ...]) -> tuple[Any, ...]:
 def row_of(study: Study, line: Mapping[str, Any]) -> dict[str, Any]:
     """A replica's row: its cell, levels, seed, every field of its config, what was measured.
 
-    The config field `cell` of recurrent nets stands in the column `config_cell`.
+    A config field whose name another column has, such as the `cell` of recurrent nets, stands in
+    the column `config_cell`.
     """
     job = make_job(study, line["phase"], line["cell"], {}, line["seed"])
     config = describe(job.config) | line["tuned"]
     measured = {name: value for name, value in line.items() if name not in HIDDEN_FIELDS}
     levels = study.cells[line["cell"]].levels
-    row = {"cell": line["cell"]} | _renamed(levels) | {"seed": line["seed"]}
-    return row | _renamed(config) | measured
+    taken = {"cell", "seed", *LINE_FIELDS, *measured}
+    row = {"cell": line["cell"]} | _renamed(levels, taken) | {"seed": line["seed"]}
+    return row | _renamed(config, taken) | measured
 
 
-def _renamed(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"config_{name}" if name == "cell" else name: v for name, v in fields.items()}
+def _renamed(fields: Mapping[str, Any], taken: Collection[str]) -> dict[str, Any]:
+    return {f"config_{name}" if name in taken else name: v for name, v in fields.items()}
 
 
 def write_csv(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:

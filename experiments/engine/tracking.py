@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from experiments.engine.log import line_key
+from experiments.engine.measured import BESIDE
 from experiments.engine.sealed import open_line
 from experiments.engine.study import Study
-from experiments.engine.tables import LINE_FIELDS
 
 POLL_SECONDS = 2.0
-BESIDE = {*LINE_FIELDS, "epoch", "diverged", "diagnosis"}
 
 Line = Mapping[str, Any]
 

@@ -94,6 +94,18 @@ def takes(kind: Any) -> str:
     return names.get(kind, "VALUE")
 
 
+def is_spelled(kind: Any) -> bool:
+    """Whether values of a type have a spelling that reads back as them."""
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return choices_of(kind) is not None or is_spelled(args[0])
+    if is_optional(kind):
+        return len(args) == 2 and all(is_spelled(a) for a in args if a is not type(None))
+    if origin is tuple:
+        return len(args) == 2 and args[1] is Ellipsis and is_spelled(args[0])
+    return origin is Literal or kind in (bool, int, float, str)
+
+
 def spell(value: Any) -> str:
     """Writes a field's value as the command line takes it; `parse` reads it back."""
     if value is None:

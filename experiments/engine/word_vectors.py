@@ -86,7 +86,10 @@ class WordVectors:
         a, b, c = (unit[:top] @ unit[place] for place in places)
         product = (b + 1) * (c + 1) / 2 / (a + 1 + 2 * EPSILON)
         scores = b - a + c if method == "add" else product
-        return self._best(scores, [place for place in places if place < top], count)
+        barred = sorted({place for place in places if place < top})
+        if len(barred) == len(scores):
+            raise UsageError(f"--top {top}: no word but those given is among them; a larger one")
+        return self._best(scores, barred, count)
 
     def _best(self, scores: np.ndarray, barred: list[int], count: int) -> Answers:
         if count < 1:

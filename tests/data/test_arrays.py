@@ -1,3 +1,4 @@
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -86,11 +87,15 @@ def test_unreadable_files_are_missing_data(tmp_path):
             data.load("file", data_file=str(tmp_path / "bad.npz"))
 
 
-@pytest.mark.parametrize("name", ["alone.npy", "objects.npz"])
-def test_no_pickles_and_no_single_arrays(tmp_path, name):
+@pytest.mark.parametrize("name", ["alone.npy", "objects.npz", "texts.npz"])
+def test_no_pickles_no_texts_and_no_single_arrays(tmp_path, name):
     path = tmp_path / name
     if name == "alone.npy":
         np.save(path, X)
+    elif name == "texts.npz":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("x.npy", "1 2 3")
+            archive.writestr("y.npy", "0")
     else:
         np.savez(path, x=np.array([{}, []], dtype=object), y=Y[:2])
     with pytest.raises(AblaxError, match=r"cannot be read as a \.npz file") as caught:

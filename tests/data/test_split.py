@@ -171,6 +171,21 @@ def test_binary_classes_must_exist_and_differ(dataset, classes, message):
         select(Data(binary=classes), dataset)
 
 
+@pytest.mark.parametrize(
+    ("split", "labels", "message"),
+    [
+        ("test", [0, 0], "--binary 1,2: the test split has no examples of class 1 or 2; name"),
+        ("train", [0, 1], "--binary 1,2: the train split has no examples of class 2; name"),
+    ],
+)
+def test_binary_classes_must_be_in_each_split(split, labels, message):
+    x, whole = np.zeros((6, 4), np.float32), np.arange(6) % 3
+    splits = {name: {"x": x, "y": whole} for name in ("train", "test")}
+    splits[split] = {"x": x[:2], "y": np.array(labels)}
+    with pytest.raises(UsageError, match=message):
+        select(Data(binary=(1, 2)), make_dataset("some", splits, Spec((4,), 3)))
+
+
 def test_only_label_noise_is_traced_and_every_field_is_documented():
     leaves = config.leaves(Data)
     assert [name for name, leaf in leaves.items() if leaf.is_float] == ["label_noise"]

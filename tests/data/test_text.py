@@ -41,6 +41,19 @@ def test_a_text_with_an_unknown_word_of_its_own_keeps_its_rare_words():
     assert data.splits["train"]["characters"].tolist() == [len(parts["train"]) - 1]
 
 
+@pytest.mark.parametrize(
+    ("first", "unit"),
+    [
+        ("one", "word"), ("  one", "word"), ("\n", "word"), (" \t\n", "word"), ("<eos>", "word"),
+        ("\n", "character"), (" ", "character"),
+    ],
+)  # fmt: skip
+def test_the_characters_after_the_first_token_are_counted(first, unit):
+    rest = " two\n\none\n"
+    data = make_text("x", dict.fromkeys(texts.SPLITS, first + rest), unit)
+    assert data.splits["validation"]["characters"].tolist() == [len(rest)]
+
+
 def test_words_end_lines_and_come_back():
     words = split_units(LINES, "word")
     assert words == ["one", "two", "<eos>", "three", "one", "<eos>"]
@@ -100,6 +113,16 @@ def test_files_are_found_and_checked(tmp_path):
     assert texts.read("set", unchecked, tmp_path)["validation"] == "abd"
     with pytest.raises(UsageError, match="no such folder"):
         texts.read("set", unchecked, tmp_path / "nowhere")
+
+
+def test_files_without_sums_are_read_as_what_they_are(tmp_path):
+    files = {f"ptb.{split}.txt": "" for split in ("train", "valid", "test")}
+    for name in files:
+        (tmp_path / name).write_bytes(b"PK is no archive\n")
+    assert texts.read("ptb", texts.Source("ptb", files), tmp_path)["test"] == "PK is no archive\n"
+    (tmp_path / "ptb.valid.txt").write_bytes(b"caf\xe9\n")
+    with pytest.raises(DataMissingError, match=r"/ptb\.valid\.txt: not UTF-8 \(byte 3\)"):
+        texts.read("ptb", texts.Source("ptb", files), tmp_path)
 
 
 def test_a_file_is_downloaded_once_and_only_where_that_is_allowed(tmp_path, monkeypatch):

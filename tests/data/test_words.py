@@ -10,7 +10,7 @@ import pytest
 from experiments.data import texts, words
 from experiments.data.word_sets import read_sets
 from experiments.data.words import Words, make_words
-from experiments.engine.errors import DataMissingError, UsageError
+from experiments.engine.errors import AblaxError, DataMissingError, UsageError
 
 TEXT = "The cat, the dog.\nA cat <unk> a\n\nthe rare The\n"
 PARTS: dict[str, str] = dict.fromkeys(("train", "validation", "test"), TEXT)
@@ -57,6 +57,34 @@ def test_sets_keep_the_rows_whose_words_are_known(folder):
 
 
 @pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("EN-WS-353-ALL.txt", b"", "ALL.txt: it has no rows"),
+        ("EN-WS-353-ALL.txt", b"the cat 7.5\n", "line 1: expected two words and a number"),
+        ("EN-WS-353-ALL.txt", b"the\tcat\n", "line 1: expected two words and a number with"),
+        ("EN-SIMLEX-999.txt", b"the\tcat\t1\n\nthe\tcat\tnan\n", "line 3: expected two words"),
+        ("EN-SIMLEX-999.txt", b"the\tcat\t1\r\nthe\tcaf\xe9\t1\r\n", "line 2: not UTF-8 (byte 7)"),
+        ("questions-words.txt", b"", "words.txt: it has no rows"),
+        ("questions-words.txt", b": gram\n", "words.txt: it has no rows"),
+        ("questions-words.txt", b": \nthe a cat the\n", "line 1: expected four words, or a colon"),
+        ("questions-words.txt", b": gram\nthe a cat\n", "line 2: expected four words"),
+        ("questions-words.txt", b"the a cat the a\n", "line 1: expected four words"),
+    ],
+)
+def test_sets_of_another_form_are_told_by_file_and_line(folder, file, content, told):
+    (folder / "word_eval" / file).write_bytes(content)
+    with pytest.raises(DataMissingError) as refused:
+        words.load(Words(), folder)
+    assert told in str(refused.value) and "\n" not in str(refused.value)
+    assert str(folder / "word_eval" / file) in str(refused.value)
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(UsageError, match=r"--manual-dir .*nowhere: there is no such folder"):
+        words.load(Words(), tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
     ("content", "told"),
     [
         (b"", "no words"),
@@ -71,8 +99,9 @@ def test_what_is_no_text_is_told_in_one_line(tmp_path, content, told):
     path = tmp_path / "text.txt"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UsageError) as refused:
+    with pytest.raises(AblaxError) as refused:
         words.load(Words(dataset="text", text_file=str(path)))
+    assert refused.value.code == (3 if "UTF-8" in told else 2)
     assert told in str(refused.value) and "\n" not in str(refused.value)
     assert "text.txt" in str(refused.value)
 

@@ -186,6 +186,12 @@ def test_two_fields_of_one_name_are_refused():
         leaves(int)
 
 
+@pytest.mark.parametrize("kind", [int | float, Any, tuple[int, float], dict, int | float | None])
+def test_a_field_that_cannot_be_given_as_text_is_refused(kind):
+    with pytest.raises(TypeError, match=r"Odd.scale: .* cannot be given as text; fields are bool"):
+        leaves(dataclasses.make_dataclass("Odd", [("scale", kind, 2)], frozen=True))
+
+
 def test_an_unknown_field_gets_the_nearest():
     with pytest.raises(UsageError, match="unknown field 'learning_rat'; did you mean 'learning_"):
         leaf_of(mlp.Config, "learning_rat")

@@ -11,7 +11,9 @@ from experiments import Entry
 from experiments.engine.cli import main
 from experiments.engine.control import Control
 from experiments.engine.log import read_lines
+from experiments.engine.page.facts import read_facts
 from experiments.engine.parameters import digest_of, read_parameters
+from experiments.engine.reopen import reopen
 from tests.engine.selective import SELECTIVE
 
 pytestmark = pytest.mark.usefixtures("one_build")
@@ -120,4 +122,9 @@ def test_fewer_seeds_than_before_are_a_further_look(whole, tmp_path):
     folder = tmp_path / "study"
     shutil.copytree(whole, folder)
     assert "look 2" in run(["resume", folder, "--seeds", "5"])[1]
+    rows = (folder / "results.csv").read_text().splitlines()
+    assert {row.split(",")[2] for row in rows[1:]} == {"0", "1", "2", "3", "4"}
+    facts = read_facts(reopen({"selective": Entry("", lambda: SELECTIVE)}, folder))
+    assert {line["seed"] for line in facts.lines} == {0, 1, 2, 3, 4}
     assert "look 2" in run(["resume", folder])[1]
+    assert (folder / "results.csv").read_bytes() == (whole / "results.csv").read_bytes()

@@ -93,6 +93,16 @@ def test_a_torn_lease_file_is_taken_over_when_old(tmp_path):
         pass
 
 
+@pytest.mark.parametrize("text", ["[]", '{"host": "x", "pid": "y", "token": "z"}', "{}"])
+def test_what_is_no_lease_file_holds_the_folder_for_a_minute(tmp_path, text):
+    path = tmp_path / "lease.json"
+    path.write_text(text)
+    with pytest.raises(UsageError, match="is in use by another process; wait"), lease(tmp_path):
+        pass
+    os.utime(path, (0, 0))
+    assert not leases.is_held(tmp_path)
+
+
 def test_the_heart_beats(tmp_path, monkeypatch):
     monkeypatch.setattr(leases, "BEAT_SECONDS", 0.01)
     with lease(tmp_path):
@@ -120,13 +130,12 @@ def test_the_holder_learns_that_the_folder_was_taken(tmp_path):
     with lease(tmp_path) as is_lost:
         assert not is_lost()
         path = tmp_path / "lease.json"
-        path.unlink()
-        assert not is_lost()  # nobody else has it
         leave(tmp_path, os.getppid())
         assert is_lost()
+        path.unlink()
+        assert is_lost()  # whoever took it has ended
         with pytest.raises(UsageError, match="another process has taken this folder"):
             Control().watch(is_lost).reason()
-    path.unlink()
 
 
 def test_of_many_at_once_one_gets_the_folder(tmp_path):

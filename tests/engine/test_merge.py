@@ -16,6 +16,7 @@ from experiments.engine.log import finished, read_lines
 from experiments.engine.merge import merge, shard
 from experiments.engine.parameters import read_parameters
 from experiments.engine.plan import Override
+from experiments.engine.preview import preview
 from experiments.engine.reopen import reopen
 from experiments.engine.sealed import read_json, seal_line, write_json
 from experiments.engine.study import Part, make_study
@@ -300,3 +301,9 @@ def test_parts_under_other_plans_are_told(train_toy, tmp_path):
     merge(opened(parts), tmp_path / "merged", said.append)
     (text,) = said
     assert "so they agree to a tolerance, not to the bit: the plan: lanes and devices" in text
+
+
+def test_the_preview_of_a_part_counts_what_it_trains(tmp_path):
+    study = shard(make_study(TOY, vary={"rate": [0.03, 0.1]}, seeds=4), "1/2")
+    said = preview(study, tmp_path / "part")
+    assert said.startswith("1 cell x 4 seeds:\n  rate=0.03\n1 program")

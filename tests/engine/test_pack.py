@@ -1,7 +1,9 @@
 """`pack`: one archive that is complete, verifies, and says in words what was done."""
 
 import hashlib
+import os
 import shutil
+import stat
 import tarfile
 
 import pytest
@@ -167,13 +169,21 @@ def test_parameters_that_are_not_those_of_the_record_are_refused(copy):
 
 def test_targets_that_cannot_be(copy, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("x")
+    os.mkfifo(tmp_path / "pipe")
     for out, why in (
-        (tmp_path / "no" / "x.tar.gz", "No such file or directory"),
-        (tmp_path / "file" / "x.tar.gz", "Not a directory"),
-        (tmp_path, "Is a directory"),
+        (tmp_path / "no" / "x.tar.gz", "cannot be written: No such file or directory"),
+        (tmp_path / "file" / "x.tar.gz", "cannot be written: Not a directory"),
+        (tmp_path, "is a folder; name a file"),
+        (tmp_path / "pipe", "is a device or a pipe; name a file"),
+        ("~nobody-of-this-name/x", "there is no such user's home folder"),
+        ("\udcff", "names of files must be text"),
     ):
-        with pytest.raises(UsageError, match=rf"{out} cannot be written: {why}"):
+        with pytest.raises(UsageError, match=why):
             packed(copy, out)
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    (tmp_path / "link").symlink_to(tmp_path / "linked.tar.gz")
+    assert packed(copy, tmp_path / "link")[0] == tmp_path / "linked.tar.gz"
+    assert (tmp_path / "link").is_symlink()
     with pytest.raises(UsageError, match="is inside the study; choose another --out"):
         packed(copy, copy / "x.tar.gz")
     monkeypatch.chdir(copy)

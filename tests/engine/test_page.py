@@ -19,6 +19,7 @@ from experiments.engine.page import told
 from experiments.engine.page.facts import read_facts
 from experiments.engine.page.vega import is_installed
 from experiments.engine.pictures import picture_of, write
+from experiments.engine.sealed import write_json
 from tests.engine.page_folder import HOSTILE, evaluation, write_folder
 from tests.engine.toy import TOY
 
@@ -305,3 +306,11 @@ def test_without_the_extra_one_line_says_how_to_get_the_page(tmp_path, monkeypat
     line = told.page_line(opened)
     assert line.startswith("no page: it needs the extra `report`: ") and "\n" not in line
     assert not (opened.folder / "report.html").exists()
+
+
+def test_a_study_begun_from_python_has_no_command_to_train_it_again(tmp_path):
+    opened = write_folder(tmp_path / "python", **GRID)
+    write_json(opened.folder / "record.json", {"command": ["python", "my.py"], "sessions": []})
+    said = page_of(opened).texts["#provenance"]
+    assert "python my.py reproduce" not in said
+    assert f"give reproduce {opened.folder} to the script that defines the experiment" in said

@@ -65,3 +65,8 @@ def test_figures(tmp_path, ending, start):
         texts = [e.text for e in xml.etree.ElementTree.parse(path).iter() if e.tag.endswith("text")]
         assert {"rate=0.03 noise=0.5", "train_loss", "epoch"} <= set(texts)
         assert "currentColor" not in path.read_text()
+
+
+def test_the_name_of_any_metric_names_a_file():
+    assert papers.file_name("curves-train_kl/layer 1") == "curves-train_kl_layer_1"
+    assert papers.file_name("curves-validation_accuracy") == "curves-validation_accuracy"

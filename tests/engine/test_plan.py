@@ -176,6 +176,17 @@ def test_alternatives_share_batches_that_can_be_shared():
     assert all(each.devices * each.shares <= jax.device_count() for each in found)
 
 
+@pytest.mark.parametrize(
+    ("override", "field", "value"),
+    [(Override(lanes=4), "lanes", 4), (Override(devices=1), "devices", 1),
+     (Override(shares=2), "shares", 2)],
+)  # fmt: skip
+def test_alternatives_keep_what_was_asked_for(override, field, value):
+    layout = plan(Cost(1e6, 1 << 10, convolves=True, batch=128), (1, 8), override).layout
+    found = alternatives(Plan(layout, 10), 8, 128, override)
+    assert {getattr(each, field) for each in found} == {value}
+
+
 def test_the_fastest_layout_has_the_highest_rate():
     assert fastest([(10.0, Layout(2, 1)), (30.0, Layout(4, 2)), (20.0, Layout(8, 2))]) == Layout(
         4, 2

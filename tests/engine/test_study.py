@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from experiments import mlp
+from experiments.engine import study as studies
 from experiments.engine.config import replace
 from experiments.engine.errors import UsageError
 from experiments.engine.jobs import programs, reporting_seeds, tuning_jobs, tuning_seeds
@@ -153,7 +154,9 @@ def named(name):
         ({"first_seed": -1}, "--seed -1: from 0 to 999999"),
         ({"tune": {"l2": [1.0]}, "tune_seeds": 0}, "--tune-seeds 0: at least one seed"),
         ({"evaluate_every": 0}, "--evaluate-every 0: at least 1 epoch"),
-        ({"margin": 0.0}, "--margin 0.0: must be positive"),
+        ({"margin": 0.0}, "--margin 0.0: must be a positive number"),
+        ({"name": "../x"}, "name '../x': it is part of a folder's name"),
+        ({"arms": {"": {}, "b": {"l2": 1.0}}}, "arm '': its name must be some text"),
         ({"fix": ("splt",)}, "--fix splt: streams are init, order, noise, split, labels"),
     ],
 )
@@ -174,3 +177,10 @@ def test_what_cannot_be_meant_is_refused(options, message):
 def test_an_experiment_that_cannot_be(change, error):
     with pytest.raises(error, match=r"name|config"):
         dataclasses.replace(mlp.EXPERIMENT, **change)
+
+
+@pytest.mark.parametrize("value", [2.0, "2", None])
+def test_a_count_that_is_no_whole_number_is_refused(value):
+    with pytest.raises(UsageError, match=f"seeds {value!r}: must be a whole number"):
+        studies._whole("seeds", value)
+    assert type(studies._whole("seeds", np.int64(2))) is int

@@ -1,11 +1,12 @@
 """`results.csv` and `tuning.csv`: a row per replica, with its config."""
 
 import csv
+import dataclasses
 
 from experiments import memory
 from experiments.engine.log import finished
 from experiments.engine.study import make_study
-from experiments.engine.tables import read_results, write_results
+from experiments.engine.tables import read_results, row_of, write_results
 from tests.engine.test_folder import STUDY, line
 from tests.engine.toy import TOY
 
@@ -58,3 +59,16 @@ def test_a_cell_of_recurrent_nets_is_not_a_cell_of_the_study(tmp_path):
     assert [(key, row["config_cell"]) for key, row in rows.items()] == [
         ((0, 0), "rnn"), ((1, 0), "gru"),
     ]  # fmt: skip
+
+
+def test_fields_named_like_other_columns_stand_beside_them(tmp_path):
+    made = dataclasses.make_dataclass(
+        "Named", [("seed", int, 7), ("status", str, "mine"), ("words", str, "all")],
+        bases=(type(TOY.config),), frozen=True,
+    )  # fmt: skip
+    study = make_study(dataclasses.replace(TOY, config=made()), vary={"words": ["all", "few"]})
+    known = line(cell=1, final=True, lines=0, status="finished", words=5.0)
+    row = row_of(study, known)
+    assert (row["cell"], row["seed"], row["status"], row["words"]) == (1, 0, "finished", 5.0)
+    named = [row[f"config_{name}"] for name in ("seed", "status", "words")]
+    assert named == ["7", "mine", "few"]

@@ -15,6 +15,7 @@ from experiments.data.memory import adding, copying
 from experiments.engine.cli import main
 from experiments.engine.config import leaves, parse, replace
 from experiments.engine.errors import UsageError
+from nets.activations import ACTIVATIONS
 from tests.experiments.conftest import Pieces, first_state, make_pieces, step_of
 
 ROWS = {"train": 400, "test": 200}
@@ -38,6 +39,14 @@ def test_adding_marks_one_number_in_each_half():
 def test_the_constant_answer_of_adding_has_an_error_of_a_sixth():
     y = adding(50, {"train": 200_000, "test": 1}).splits["train"]["y"]
     assert np.mean((y - 1) ** 2) == pytest.approx(1 / 6, rel=0.01)
+
+
+@pytest.mark.parametrize("make", [adding, copying])
+def test_no_split_depends_on_the_size_of_the_other(make):
+    few, many = (make(7, {"train": rows, "test": 20}).splits for rows in (30, 50))
+    jax.tree.map(np.testing.assert_array_equal, dict(few["test"]), dict(many["test"]))
+    np.testing.assert_array_equal(few["train"]["x"], many["train"]["x"][:30])
+    assert (few["train"]["x"][:20] != few["test"]["x"]).any()
 
 
 def batch_of(task: tasks.Task, dataset: Any) -> dict[str, np.ndarray]:
@@ -153,6 +162,8 @@ def test_what_cannot_train_is_refused_by_name(name):
     [
         ({"cell": "rnn", "peepholes": True}, "--peepholes: an LSTM has it; use --cell lstm, not"),
         ({"coupled": True, "without": "input"}, "--coupled: there is no input gate to couple"),
+        ({"gate": ACTIVATIONS["maxout"]}, "^--gate maxout:2: a recurrent unit has one input for"),
+        ({"activation": ACTIVATIONS["maxout"]}, "^--activation maxout:2: a recurrent unit has one"),
         ({"task": "copy", "bidirectional": True}, "--bidirectional: the other direction has"),
     ],
 )

@@ -14,6 +14,7 @@ from experiments.engine.config import replace, split
 from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Data
 from experiments.engine.keys import Streams
+from experiments.engine.parameters import read_vocabulary
 from experiments.engine.plan import Override
 from experiments.engine.run import run_study
 from experiments.engine.step import Replica, State, Trainer
@@ -286,6 +287,16 @@ def test_neighbours_are_of_the_same_topic(folder, capsys):
 def test_wrong_questions_are_told_in_one_line(folder, capsys, words, told):
     code, found = asked(capsys, *(folder if word == "DIR" else word for word in words))
     assert code == 2 and told in found.err and found.err.count("\n") == 1
+
+
+def test_an_analogy_needs_a_word_that_was_not_given(folder, capsys):
+    vocabulary = read_vocabulary(folder, 0)
+    assert vocabulary is not None
+    first = vocabulary[0]
+    code, found = asked(capsys, "analogy", folder, first, "red", "blue", "--top", 1)
+    assert code == 2 and "--top 1: no word but those given is among them" in found.err
+    code, found = asked(capsys, "analogy", folder, first, first, first, "--count", 100)
+    assert code == 0 and len(found.out.splitlines()) == 1 + 15
 
 
 def test_vectors_are_exported_as_word2vec_writes_them(folder, capsys):

@@ -181,9 +181,8 @@ def test_maxout(spelling):
 def test_maxout_refuses_what_does_not_divide():
     with pytest.raises(ValueError, match="5 inputs do not divide into 2 pieces"):
         maxout(jnp.ones((1, 5)), 2)
-    for spelling in ("maxout:0", "maxout:1.5"):
-        with pytest.raises(ValueError, match="whole number of pieces"):
-            fan_out(as_activation(spelling), 4)
+    with pytest.raises(ValueError, match=r"whole number of pieces, at least 1, not 1\.5"):
+        Activation("maxout", maxout, (1.5,))
 
 
 def test_only_maxout_needs_more_inputs_than_outputs():

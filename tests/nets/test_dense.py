@@ -1,5 +1,7 @@
 """Dense layers and biases against Flax's and against sums in float64."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -42,7 +44,7 @@ def test_a_bias_stands_along_the_last_axes():
 
 def gradients(module, x):
     """Of the sum of all outputs, by the parameters, in bfloat16 and in float32."""
-    options = {"train": False} if isinstance(module, Recurrent) else {}
+    options: Any = {"train": False} if isinstance(module, Recurrent) else {}
     variables = module.init(jax.random.key(0), x, **options)
 
     def total(params, dtype):
@@ -63,17 +65,17 @@ BIASED = {
 }
 
 
+def biases(tree: Any) -> dict[str, Any]:
+    flat: Any = traverse_util.flatten_dict(tree, sep="/")
+    return {name: leaf for name, leaf in flat.items() if "bias" in name or "peephole" in name}
+
+
 @pytest.mark.parametrize("name", BIASED)
 def test_in_half_precision_a_bias_still_learns_from_all_examples(name):
     """Thousands of gradients of like sign: a sum of them in bfloat16 stops growing."""
     module, shape = BIASED[name]
     x = 0.1 * jax.random.normal(jax.random.key(1), shape)
     half, whole = gradients(module, x)
-    biases = lambda tree: {  # noqa: E731
-        name: leaf
-        for name, leaf in traverse_util.flatten_dict(tree, sep="/").items()
-        if "bias" in name or "peephole" in name
-    }
     assert biases(whole)
     for key, want in biases(whole).items():
         off = jnp.linalg.norm(biases(half)[key] - want) / jnp.linalg.norm(want)

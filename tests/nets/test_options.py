@@ -33,6 +33,10 @@ def test_numbers_replace_the_defaults_and_nothing_else():
         ("leaky_relu:1:2", r"takes 1 number\(s\), not 2"),
         ("leaky_relu:x", "must be numbers"),
         ("leaky_relu:", "must be numbers"),
+        ("maxout:2.5", "maxout takes a whole number of pieces, at least 1, not 2.5"),
+        ("maxout:0", "whole number of pieces, at least 1, not 0"),
+        ("maxout:nan", "whole number of pieces, at least 1, not nan"),
+        ("maxout:inf", "whole number of pieces, at least 1, not inf"),
     ],
 )
 def test_a_mistake_is_named(text, message):

@@ -141,6 +141,21 @@ def test_one_sequence_and_one_element(shape):
     np.testing.assert_allclose(states, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["rnn", "lstm", "layer_norm", "gru"])
+def test_what_stands_where_there_is_no_element_is_not_read(name):
+    net = Recurrent(CELLS[name], 5)
+
+    def total(variables, x):
+        states, last = apply(net, variables, x, mask=MASK)
+        return jnp.sum(states) + sum(jnp.sum(jnp.sin(leaf)) for leaf in last)
+
+    found = jax.jit(jax.value_and_grad(total, argnums=(0, 1)))
+    variables, holed = variables_of(net), jnp.where(MASK[..., None], X, jnp.nan)
+    plain = found(variables, X)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(plain))
+    jax.tree.map(np.testing.assert_array_equal, found(variables, holed), plain)
+
+
 def plain_loop(step, adds, inputs: Recurrence, reverse: bool):
     """What `recur` computes, differentiated by JAX."""
     carry, states = inputs.carry, []
@@ -328,6 +343,8 @@ def test_first_weights():
     identity = first(RNN(), recurrent_init=INITIALIZERS["identity"], bias_init="fan_in_uniform")
     np.testing.assert_array_equal(identity["state"]["kernel"], np.eye(8))
     assert 0 < np.abs(identity["bias"]).max() < 8**-0.5
+    gru = first(GRU(), bias_init="fan_in_uniform")
+    assert 0 < np.abs(gru["bias_new"]).min() < np.abs(gru["bias_new"]).max() < 8**-0.5
 
 
 def test_units_have_one_input_for_each_output():

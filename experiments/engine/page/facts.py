@@ -7,7 +7,7 @@ from typing import Any
 
 from experiments.engine.jobs import Job, reporting_pairs, tuning_jobs
 from experiments.engine.lease import is_held
-from experiments.engine.log import damaged_lines, finished, read_lines
+from experiments.engine.log import damaged_lines, finished, line_key, read_lines
 from experiments.engine.reopen import Reopened
 from experiments.engine.results import Answer, report_jobs
 from experiments.engine.sealed import read_json
@@ -27,7 +27,7 @@ class Facts:
         study: what was asked.
         metrics: what is measured, the primary metric first; empty before training has begun.
         answer: what it says so far; None while no replica has finished.
-        lines: every sound line of `metrics.jsonl`.
+        lines: every sound line of `metrics.jsonl` that belongs to a replica of the study.
         finals: the final line of every finished reporting replica.
         wanted: how many replicas the study has, those that tune included.
         missing: how many of them have not finished.
@@ -80,7 +80,7 @@ def read_facts(opened: Reopened, width: int = 100) -> Facts:
         study=study,
         metrics=opened.metrics,
         answer=opened.answer(lines, width),
-        lines=lines,
+        lines=_current(lines, jobs),
         finals=finals,
         wanted=len(tuning) + len(pairs),
         missing=missing,
@@ -97,6 +97,13 @@ def _reported(study: Study, opened: Reopened, done: Mapping[Any, Any]) -> list[J
     if not opened.metrics or any(job.key not in done for job in tuning_jobs(study)):
         return []
     return report_jobs(study, choices(study, opened.metrics[0], done))
+
+
+def _current(lines: Lines, jobs: Sequence[Job]) -> Lines:
+    """Without reporting replicas that are none now: of more seeds, or of a value tuning gave up."""
+    keys = {job.key for job in jobs}
+    known = [line for line in lines if line["phase"] != "report" or line_key(line) in keys]
+    return known if keys else lines
 
 
 def _state(folder: pathlib.Path, missing: int, begun: bool) -> str:

@@ -1,6 +1,7 @@
 """Figures and tables for a paper, in `figures/` of the study folder."""
 
 import pathlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -57,9 +58,14 @@ def write_papers(
             write_text(written[-1], write(sheet))
     if figures:
         for name, spec in specs(facts).items():
-            written.append(folder / f"{name}.{figures}")
+            written.append(folder / f"{file_name(name)}.{figures}")
             write_bytes(written[-1], _rendered(spec, figures))
     return written
+
+
+def file_name(name: str) -> str:
+    """The name of a chart as that of a file: a metric may be called `kl/layer 1`."""
+    return re.sub(r"[^\w.-]", "_", name)
 
 
 def specs(facts: Facts) -> dict[str, dict[str, Any]]:

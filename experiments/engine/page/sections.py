@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.engine.answer import answer, methods
+from experiments.engine.cli import VERBS
 from experiments.engine.config import describe
 from experiments.engine.page import series
 from experiments.engine.page.document import (
@@ -178,8 +179,14 @@ def problems(facts: Facts) -> str:
 def provenance(facts: Facts) -> str:
     """Where the numbers come from, and how to get them again."""
     record = facts.record
-    command = record.get("command") or ["python", "launch.py"]
+    command = record.get("command") or ["python", "launch.py", "study"]
     again = shlex.join([*command[:2], "reproduce", str(facts.folder)])
+    again = f"To train it again and compare bit by bit: <code>{text(again)}</code>"
+    if not {*command[2:3]} & {*VERBS}:
+        again = (
+            f"To train it again and compare bit by bit, give <code>reproduce {text(facts.folder)}"
+            "</code> to the script that defines the experiment."
+        )
     device, git = record.get("device", {}), record.get("git", {})
     known = {
         "begun": record.get("time"),
@@ -197,7 +204,7 @@ def provenance(facts: Facts) -> str:
     every = details("Every replica", '<div class="scroll"></div>', name="replicas")
     return section(
         "provenance", "Provenance",
-        f"<p>To train it again and compare bit by bit: <code>{text(again)}</code></p>",
+        f"<p>{again}</p>",
         pairs({name: value for name, value in known.items() if value}),
         config, every if facts.finals else "",
     )  # fmt: skip

@@ -1,0 +1,55 @@
+"""What an experiment measures, looked at before anything trains: only numbers can be recorded."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+
+from experiments.engine.errors import UsageError
+from experiments.engine.experiment import Data, Tree
+from experiments.engine.statistics import Metric
+from experiments.engine.step import Kept, Replica, Trainer, check_numbers
+from experiments.engine.tables import LINE_FIELDS
+
+SPLITS = ("train", "validation", "test")
+BESIDE = {*LINE_FIELDS, "epoch", "diverged", "diagnosis"}
+"""What lines hold beside measured values."""
+
+
+def measures_validation(trainer: Trainer, replica: Replica, data: Data) -> bool:
+    """Whether anything is measured on the validation split: not if it has no rows. Takes shapes.
+
+    Raises:
+        UsageError: what the experiment gives cannot be recorded; says what and why.
+    """
+    metrics = trainer.experiment.metrics(trainer.static, trainer.spec)
+    kept = jax.eval_shape(lambda replica: trainer.current(trainer.init(replica), replica), replica)
+    further = jax.eval_shape(trainer.measure, kept, replica, data)
+    check_numbers("measure", further)
+    _check_names(further, metrics)
+    validated = _evaluated(trainer, kept, replica, data, "validation")
+    found = validated or _evaluated(trainer, kept, replica, data, "test")
+    check_numbers("evaluate", found)
+    _check_declared(found, metrics)
+    return bool(validated)
+
+
+def _evaluated(trainer: Trainer, kept: Kept, replica: Replica, data: Data, split: str) -> Tree:
+    def scores(kept: Kept, replica: Replica, data: Data) -> Tree:
+        return trainer.evaluate(kept, replica, data, split)[0]
+
+    return jax.eval_shape(scores, kept, replica, data)
+
+
+def _check_declared(values: Mapping[str, Any], metrics: Sequence[Metric]) -> None:
+    if missing := [metric.name for metric in metrics if metric.name not in values]:
+        raise UsageError(
+            f"evaluate gives {', '.join(values) or 'nothing'}, but the experiment's metrics are "
+            f"to have {', '.join(missing)}"
+        )
+
+
+def _check_names(values: Mapping[str, Any], metrics: Sequence[Metric]) -> None:
+    taken = BESIDE | {f"{split}_{metric.name}" for split in SPLITS for metric in metrics}
+    if clash := sorted({*values} & taken):
+        raise UsageError(f"measure gives {', '.join(clash)}, which Ablax records itself: rename it")

@@ -1,0 +1,34 @@
+"""Paths that a user gives."""
+
+import pathlib
+
+from experiments.engine.errors import UsageError
+
+
+def path_of(given: str | pathlib.Path) -> pathlib.Path:
+    """A path, `~` written out.
+
+    Raises:
+        UsageError: `~` names nobody, or the name is no text.
+    """
+    try:
+        str(given).encode()
+        return pathlib.Path(given).expanduser()
+    except UnicodeEncodeError:
+        raise UsageError(f"{str(given)!r}: names of files must be text (UTF-8)") from None
+    except RuntimeError:
+        raise UsageError(f"{given}: there is no such user's home folder") from None
+
+
+def file_to_write(given: str | pathlib.Path) -> pathlib.Path:
+    """The file that `--out` names, which may be there already; behind a link, what it leads to.
+
+    Raises:
+        UsageError: a folder, a device or a pipe is there.
+    """
+    path = path_of(given)
+    if path.is_dir():
+        raise UsageError(f"--out {path} is a folder; name a file")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"--out {path} is a device or a pipe; name a file")
+    return path.resolve() if path.is_symlink() else path

@@ -1,0 +1,57 @@
+"""What an experiment of one's own measures is looked at before anything trains."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import pytest
+
+from experiments.engine import prepare
+from experiments.engine.errors import UsageError
+from experiments.engine.plan import Override
+from experiments.engine.run import train_study
+from experiments.engine.study import make_study
+from tests.engine.toy import TOY
+
+
+def vector_loss(*args):
+    loss, (state, _) = TOY.loss_fn(*args)
+    return loss, (state, {"pair": jnp.ones(2)})
+
+
+def without_error(*args):
+    scores, correct = TOY.evaluate(*args)
+    return {"size": scores["size"]}, correct
+
+
+def pairs(*args):
+    scores, correct = TOY.evaluate(*args)
+    return scores | {"pair": jnp.ones(2)}, correct
+
+
+WRONG = {
+    "loss_fn gives pair of shape .2,.: make it one number": {"loss_fn": vector_loss},
+    "evaluate gives pair of shape .2,.: make it one number": {"evaluate": pairs},
+    "evaluate gives size, but the experiment's metrics are to have error": {
+        "evaluate": without_error
+    },
+    "measure gives bend of shape .3,.: make it one number": {
+        "measure": lambda *args: {"bend": jnp.ones(3)}
+    },
+    "measure gives step, test_error, which Ablax records itself: rename it": {
+        "measure": lambda *args: {"step": jnp.ones(()), "test_error": jnp.ones(())}
+    },
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_what_cannot_be_recorded_is_refused(tmp_path, message):
+    experiment = dataclasses.replace(TOY, **WRONG[message])
+    study = make_study(experiment, TOY.config, seeds=1)
+    with pytest.raises(UsageError, match=message):
+        train_study(study, tmp_path / "out", echo=lambda text: None)
+
+
+def test_further_numbers_of_other_names_are_taken():
+    experiment = dataclasses.replace(TOY, measure=lambda *args: {"bend": jnp.ones(())})
+    study = make_study(experiment, TOY.config, seeds=1)
+    assert prepare.prepare_programs(study, None, Override(), [], print)
