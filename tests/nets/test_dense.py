@@ -30,7 +30,7 @@ def test_a_dense_layer_is_flax_s(use_bias):
 
 
 def test_biases_may_depend_on_the_inputs():
-    drawn = Dense(400, bias_init="fan_in_uniform").init(jax.random.key(0), jnp.zeros((1, 16)))
+    drawn: Any = Dense(400, bias_init="fan_in_uniform").init(jax.random.key(0), jnp.zeros((1, 16)))
     bias = drawn["params"]["bias"]
     assert 0.24 < jnp.max(jnp.abs(bias)) <= 0.25 and jnp.abs(jnp.mean(bias)) < 0.03
 
