@@ -8,6 +8,7 @@ from experiments.data.dataset import Dataset
 from experiments.data.published import PUBLISHED
 from experiments.engine.config import nearest
 from experiments.engine.errors import UsageError
+from experiments.engine.paths import path_of
 
 DATASETS = {
     "mnist1d": "MNIST-1D, 4,000 + 1,000 sequences of 40 numbers, 10 classes; generated",
@@ -41,7 +42,7 @@ def load(
         raise UsageError(f"--data-file goes with --dataset file, not with {name}")
     if name in PUBLISHED:
         folder = manual_dir or os.environ.get("ABLAX_MANUAL_DIR")
-        return prepared.load(PUBLISHED[name], Path(folder).expanduser() if folder else None)
+        return prepared.load(PUBLISHED[name], path_of(folder) if folder else None)
     if name == "file":
         return arrays.load(data_file)
     return mnist1d.load() if name == "mnist1d" else embedded.digits()

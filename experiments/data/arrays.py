@@ -9,6 +9,7 @@ import numpy as np
 
 from experiments.data.dataset import Dataset, Spec, Splits, make_dataset
 from experiments.engine.errors import DataMissingError, UsageError
+from experiments.engine.paths import path_of
 
 SPLIT_NAMES = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}
 TEST_FRACTION = 0.2
@@ -29,7 +30,7 @@ def load(data_file: str) -> Dataset:
     """
     if not data_file:
         raise UsageError("--dataset file needs --data-file, a .npz file of arrays")
-    arrays = _read(Path(data_file).expanduser())
+    arrays = _read(path_of(data_file))
     if all(name in arrays for names in SPLIT_NAMES.values() for name in names):
         named = {s: {"x": arrays[x], "y": arrays[y]} for s, (x, y) in SPLIT_NAMES.items()}
         splits = {s: _split(data_file, SPLIT_NAMES[s], pair) for s, pair in named.items()}

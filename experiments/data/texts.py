@@ -17,6 +17,7 @@ from experiments.data.files import check_folder, decoded
 from experiments.data.prepared import data_dir
 from experiments.data.text import SPLITS, Unit, cut, make_text
 from experiments.engine.errors import DataMissingError
+from experiments.engine.paths import path_of
 
 TEXTS = {
     "python_docs": "Python's documentation of its language, half a million characters; embedded",
@@ -88,7 +89,7 @@ def load(name: str, unit: Unit, manual_dir: str | os.PathLike[str] | None = None
         DataMissingError: files are missing, damaged or not the published ones; says what to do.
     """
     folder = manual_dir or os.environ.get("ABLAX_MANUAL_DIR") or None
-    return _load(name, unit, folder and Path(folder).expanduser())
+    return _load(name, unit, folder and path_of(folder))
 
 
 @functools.lru_cache(maxsize=4)

@@ -18,6 +18,7 @@ from experiments.data.files import decoded
 from experiments.data.text import SPLITS, cut
 from experiments.data.word_sets import read_sets
 from experiments.engine.errors import UsageError
+from experiments.engine.paths import path_of
 
 LETTERS = re.compile(r"<unk>|\w+")
 
@@ -65,7 +66,7 @@ def load(config: Words, manual_dir: str | os.PathLike[str] | None = None) -> Dat
     if config.min_count < 1 or config.top < 1:
         raise UsageError("--min-count and --top: at least 1")
     folder = manual_dir or os.environ.get("ABLAX_MANUAL_DIR") or None
-    return _load(dataclasses.replace(config, pictured=()), folder and Path(folder).expanduser())
+    return _load(dataclasses.replace(config, pictured=()), folder and path_of(folder))
 
 
 def numbers_of(words: Sequence[str], vocabulary: Sequence[str]) -> np.ndarray:
@@ -82,7 +83,7 @@ def numbers_of(words: Sequence[str], vocabulary: Sequence[str]) -> np.ndarray:
 def _load(config: Words, manual_dir: Path | None) -> Dataset:
     """One reading of a text; `config.pictured` does not matter to it."""
     if config.text_file is not None:
-        name, parts = config.text_file, cut(_read(Path(config.text_file).expanduser()))
+        name, parts = config.text_file, cut(_read(path_of(config.text_file)))
     else:
         name, parts = config.dataset, texts.splits_of(config.dataset, manual_dir)
     return make_words(name, parts, config, read_sets(manual_dir))
