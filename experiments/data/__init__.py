@@ -1,7 +1,6 @@
 """Data sets as named arrays: `load(name)`. Importing this package is fast; loading imports more."""
 
 import os
-from pathlib import Path
 
 from experiments.data import arrays, embedded, mnist1d, prepared
 from experiments.data.dataset import Dataset

@@ -1,11 +1,12 @@
 """Paths that a user gives."""
 
+import os
 import pathlib
 
 from experiments.engine.errors import UsageError
 
 
-def path_of(given: str | pathlib.Path) -> pathlib.Path:
+def path_of(given: str | os.PathLike[str]) -> pathlib.Path:
     """A path, `~` written out.
 
     Raises:
@@ -20,7 +21,7 @@ def path_of(given: str | pathlib.Path) -> pathlib.Path:
         raise UsageError(f"{given}: there is no such user's home folder") from None
 
 
-def file_to_write(given: str | pathlib.Path) -> pathlib.Path:
+def file_to_write(given: str | os.PathLike[str]) -> pathlib.Path:
     """The file that `--out` names, which may be there already; behind a link, what it leads to.
 
     Raises:
