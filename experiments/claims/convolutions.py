@@ -71,7 +71,7 @@ CONVOLUTIONS = {
             Rule("ratio", ("tanh", "relu"), low=3, published=Published(6, "paper", KRIZHEVSKY)),
         ),
         quantity=QUARTER,
-        cost="40 minutes on 2 CPU cores (estimated)",
+        cost="an hour and a half on 2 CPU cores",
         config={
             "dataset": "cifar10",
             "preprocess": "centre",
