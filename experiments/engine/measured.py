@@ -42,10 +42,12 @@ def _evaluated(trainer: Trainer, kept: Kept, replica: Replica, data: Data, split
 
 
 def _check_declared(values: Mapping[str, Any], metrics: Sequence[Metric]) -> None:
-    if missing := [metric.name for metric in metrics if metric.name not in values]:
+    """Nothing at all is right, too, for what is trained and never judged, such as a benchmark."""
+    missing = [metric.name for metric in metrics if metric.name not in values]
+    if values and missing:
         raise UsageError(
-            f"evaluate gives {', '.join(values) or 'nothing'}, but the experiment's metrics are "
-            f"to have {', '.join(missing)}"
+            f"evaluate gives {', '.join(values)}, but the experiment's metrics are to have "
+            f"{', '.join(missing)}"
         )
 
 
