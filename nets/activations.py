@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from nets.options import Option, parse_option
+from nets.spread import spread
 
 SATURATED_SLOPE = 0.05
 DEAD_SLOPE = 1e-6
@@ -194,7 +195,7 @@ class Nonlinearity(nn.Module):
             self.param(name, nn.initializers.constant(value), x.shape[-1:])
             for name, value in zip(activation.learned_names, activation.learned, strict=True)
         ]
-        rows = [jnp.expand_dims(values, range(x.ndim - 1)) for values in learned]
+        rows = [spread(values, x) for values in learned]
 
         def function(inputs: jax.Array) -> jax.Array:
             return activation.function(inputs, *activation.parameters, *rows)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from nets.activations import ACTIVATIONS, ActivationLike, as_activation
 from nets.cell_gradients import apart, pull_lstm
 from nets.recurrence import Carry, Pull
+from nets.spread import spread
 
 Values = Mapping[str, jax.Array]
 Gate = Literal["none", "input", "forget", "output"]
@@ -152,7 +153,7 @@ class LSTM(Cell):
         """Normalises them, if asked for."""
         if not self.layer_norm:
             return projected
-        return _row(values["scale_inputs"], projected) * _standardise(projected)
+        return spread(values["scale_inputs"], projected) * _standardise(projected)
 
     def step(self, values: Values, read: Any, carry: Carry) -> Carry:
         """One step."""
@@ -164,7 +165,8 @@ class LSTM(Cell):
         c = forget * c + (1 - forget if self.coupled else gates("input", c)) * content
         shown = c
         if self.layer_norm:
-            shown = _row(values["scale_cell"], c) * _standardise(c) + _row(values["shift_cell"], c)
+            scale, shift = (spread(values[name], c) for name in ("scale_cell", "shift_cell"))
+            shown = scale * _standardise(c) + shift
         return gates("output", c) * _activate(self.activation, "activation", values, shown), c
 
     def gates(self, values: Values, read: Any, carry: Carry) -> dict[str, jax.Array]:
@@ -185,7 +187,7 @@ class LSTM(Cell):
         if not self.layer_norm:
             return read
         x, z = read
-        return x + _row(values["scale_state"], z) * _standardise(z)
+        return x + spread(values["scale_state"], z) * _standardise(z)
 
     def _gates(
         self, values: Values, read: jax.Array, c: jax.Array
@@ -204,7 +206,7 @@ class LSTM(Cell):
         def see(name: str, c: jax.Array) -> jax.Array:
             if name not in reads:
                 return jnp.ones_like(c)
-            peep = _row(values[f"peephole_{name}"], c) * c
+            peep = spread(values[f"peephole_{name}"], c) * c
             return _activate(self.gate, "gate", values, reads[name] + peep)
 
         return see
@@ -246,7 +248,8 @@ class GRU(Cell):
         x, z = read
         split = 2 * h.shape[-1]
         reset, update = self.gates(values, read, carry).values()
-        heard = reset * (z[:, split:] + _row(values["bias_new"], z))
+        state = z[:, split:]
+        heard = reset * (state + spread(values["bias_new"], state))
         new = _activate(self.activation, "activation", values, x[:, split:] + heard)
         return ((1 - update) * new + update * h,)
 
@@ -274,12 +277,8 @@ def _learned(activation: ActivationLike, place: str, features: int) -> dict[str,
 def _activate(activation: ActivationLike, place: str, values: Values, x: jax.Array) -> jax.Array:
     known = as_activation(activation)
     learned = [values[f"{place}_{name}"] for name in known.learned_names]
-    rows = [_row(jnp.tile(each, x.shape[-1] // len(each)), x) for each in learned]
+    rows = [spread(jnp.tile(each, x.shape[-1] // len(each)), x) for each in learned]
     return known.function(x, *known.parameters, *rows)
-
-
-def _row(values: jax.Array, like: jax.Array) -> jax.Array:
-    return jnp.expand_dims(values, range(like.ndim - 1)).astype(like.dtype)
 
 
 def _standardise(x: jax.Array) -> jax.Array:

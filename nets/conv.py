@@ -16,9 +16,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from nets.convolution import convolve, views
-from nets.dense import add_bias
 from nets.geometry import Padding, Sizes, Window, windows
 from nets.initializers import INITIALIZERS, BiasInit, InitFunction, bias_initializer
+from nets.spread import spread
 
 Bias = Literal["none", "filter", "position"]
 
@@ -86,7 +86,7 @@ class Conv(nn.Module):
         init = bias_initializer(self.bias_init, math.prod(shape[:-1]))
         size = (*positions, self.features) if self.bias == "position" else (self.features,)
         bias = self.param("bias", init, size)
-        return add_bias(y, bias)
+        return y + spread(bias, y)
 
     def _check_groups(self, channels: int) -> None:
         for name, count in {"channels": channels, "features": self.features}.items():

@@ -1,19 +1,19 @@
-"""Dense layers, and how biases are added."""
+"""Dense layers."""
 
 import flax.linen as nn
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from nets.initializers import INITIALIZERS, BiasInit, InitFunction, bias_initializer
+from nets.spread import spread
 
 
 class Dense(nn.Module):
     """`x @ kernel + bias` along the last axis.
 
     As Flax's, but that the first biases may depend on the number of inputs, and that their gradient
-    keeps its precision (`add_bias`).
+    keeps its precision (`nets.spread`).
 
     Attributes:
         features: number of outputs.
@@ -38,16 +38,4 @@ class Dense(nn.Module):
         if not self.use_bias:
             return y
         init = bias_initializer(self.bias_init, inputs)
-        return add_bias(y, self.param("bias", init, (self.features,), jnp.float32))
-
-
-def add_bias(
-    y: Float[Array, "*batch_and_places"], bias: Float[Array | np.ndarray, "*places"]
-) -> Float[Array, "*batch_and_places"]:
-    """Adds a bias along the last axes of `y`, in the precision of `y`.
-
-    Its gradient, a sum over all examples, is in the bias's own precision: in bfloat16 a sum of ones
-    stops growing at 256.
-    """
-    alike = bias.reshape((1,) * (y.ndim - bias.ndim) + bias.shape)
-    return y + jnp.broadcast_to(alike, y.shape).astype(y.dtype)
+        return y + spread(self.param("bias", init, (self.features,), jnp.float32), y)

@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Integer
 
-from nets.dense import Dense, add_bias
+from nets.dense import Dense
 from nets.initializers import INITIALIZERS, BiasInit, InitFunction, bias_initializer
 from nets.lookup import Embedding
 from nets.losses import softmax_cross_entropy
 from nets.recurrence import Carry
 from nets.recurrent import RecurrentStack
 from nets.regularizers import Dropout
+from nets.spread import spread
 
 Carries = Sequence[Carry]
 CHUNK = 500
@@ -76,7 +77,8 @@ class LanguageModel(nn.Module):
         if self.tied:
             init = bias_initializer(self.bias_init, self.embedding)
             bias = self.param("bias", init, (self.vocabulary,), jnp.float32)
-            scores = add_bias(embed.attend(states), bias)
+            scores = embed.attend(states)
+            scores = scores + spread(bias, scores)
         else:
             options = self.kernel_init, self.bias_init, self.stack.dtype
             scores = Dense(self.vocabulary, True, *options, name="output")(states)

@@ -124,8 +124,7 @@ def _forward(loop: _Loop, inputs: Recurrence) -> tuple[tuple[jax.Array, Carry], 
 def _backward(loop: _Loop, saved: Any, gradients: tuple[jax.Array, Carry]) -> tuple[Recurrence]:
     """The gradients by everything that was read, given those by states and last carry."""
     inputs, before, reads = saved
-    learned = inputs.values, inputs.keep
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, _wide(x.dtype)), learned)
+    zeros = jax.tree.map(jnp.zeros_like, (inputs.values, inputs.keep))
     (by_carry, by_values, by_keep), (by_x, by_z, by_nudge) = jax.lax.scan(
         functools.partial(_step_back, loop, inputs, inputs.kernel.T),
         (gradients[1], *zeros),
@@ -133,17 +132,9 @@ def _backward(loop: _Loop, saved: Any, gradients: tuple[jax.Array, Carry]) -> tu
         reverse=not loop.reverse,
         unroll=loop.unroll,
     )
-    by_values, by_keep = jax.tree.map(
-        lambda total, x: total.astype(x.dtype), (by_values, by_keep), learned
-    )
     heard = before[0] if inputs.keep is None else before[0] * inputs.keep[None]
     by_kernel = sum_over_batch(_product, heard, by_x if loop.adds else by_z, axis=1)
     return (Recurrence(by_x, by_kernel, by_values, by_carry, by_keep, None, by_nudge),)
-
-
-def _wide(dtype: Any) -> Any:
-    """What sums over time are kept in: in bfloat16 a sum of ones stops growing at 256."""
-    return jnp.promote_types(dtype, jnp.float32)
 
 
 def _step_back(

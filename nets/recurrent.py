@@ -11,12 +11,12 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from nets.cells import Cell
-from nets.dense import add_bias
 from nets.initializers import INITIALIZERS, BiasInit, InitFunction, bias_initializer
 from nets.lookup import Rows, look_up
 from nets.over_time import opening_numbers
 from nets.recurrence import Carry, Recurrence, project, recur, steps_of
 from nets.regularizers import Dropout
+from nets.spread import spread
 
 DropoutForm = Literal["steps", "sequence"]
 
@@ -113,7 +113,7 @@ class Recurrent(nn.Module):
         batch = len(x.tokens) if isinstance(x, Rows) else len(x)
         dtype = self.dtype or jnp.promote_types(source.dtype, jnp.float32)
         values = {
-            name: self.param(name, self._first_value(name, start)).astype(dtype)
+            name: self.param(name, self._first_value(name, start))
             for name, start in cell.values(self.features).items()
         }
         if mask is not None and not isinstance(x, Rows):
@@ -153,10 +153,11 @@ class Recurrent(nn.Module):
         kernel = kernel.astype(source.dtype)
         if isinstance(x, Rows):
             projected = project(source[None], kernel)[0]
-            table = add_bias(self.cell.inputs(values, projected), bias)
-            return look_up(table, x.tokens.T, 1)
+            table = self.cell.inputs(values, projected)
+            return look_up(table + spread(bias, table), x.tokens.T, 1)
         projected = project(jnp.swapaxes(source, 0, 1), kernel)
-        return add_bias(self.cell.inputs(values, projected), bias)
+        read = self.cell.inputs(values, projected)
+        return read + spread(bias, read)
 
     def _first_value(self, name: str, start: jax.Array) -> Callable[[jax.Array], jax.Array]:
         """The initialiser of a cell's own value: biases are drawn as the others are."""

@@ -9,9 +9,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from nets.convolution import convolve
-from nets.dense import add_bias
 from nets.geometry import Sizes, Window, windows
 from nets.initializers import INITIALIZERS
+from nets.spread import spread
 
 FROZEN = "frozen"
 """The collection of variables that belong to a net and are not trained."""
@@ -60,4 +60,4 @@ class Whitening(nn.Module):
         bias = self.param("bias", INITIALIZERS["zeros"], (2 * numbers,))
         dtype = self.dtype or jnp.promote_types(x.dtype, bias.dtype)
         maps = convolve(x.astype(dtype), kernel.astype(dtype), window, 1)
-        return add_bias(maps, bias)
+        return maps + spread(bias, maps)
