@@ -24,7 +24,7 @@ def pictures(
     """
     del config
     test = data.splits["test"]
-    templates = linear_templates(params, test["x"].shape[1:])
+    templates = linear_templates(params, data.own["stats"], test["x"].shape[1:])
     if templates:
         return templates
     examples = np.asarray(test["x"][:FIELD_INPUTS])
@@ -33,21 +33,30 @@ def pictures(
     return window_pictures(net, variables, examples, inputs, int(test["y"][0]))
 
 
-def linear_templates(params: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Picture]:
-    """The class templates of a linear classifier as images, one per class; none of a deeper net,
-    nor of one that sees components of an image only.
+def linear_templates(
+    params: Mapping[str, Any], stats: Mapping[str, Any], shape: tuple[int, ...]
+) -> dict[str, Picture]:
+    """The class templates of a linear classifier as images, one per class; none of a deeper net.
+
+    Where inputs are whitened or rotated, a template is what it amounts to before: the class's
+    score is the product of template and centred image.
 
     Args:
         params: of the net.
+        stats: of the preprocessing.
         shape: of an example.
     """
     found = [
         leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)
         if jax.tree_util.keystr(path[-1:], simple=True) == "kernel"
     ]  # fmt: skip
-    linear = len(found) == 1 and found[0].shape[:-1] == (math.prod(shape),)
-    if not linear or len(shape) > 3:
+    if len(found) != 1 or found[0].ndim != 2 or len(shape) > 3:
+        return {}
+    kernel = np.asarray(found[0])
+    if "matrix" in stats:
+        kernel = np.asarray(stats["matrix"]) @ kernel
+    if len(kernel) != math.prod(shape):
         return {}
     drawn = shape if len(shape) > 1 else (1, *shape)
-    columns = np.asarray(found[0]).T
+    columns = kernel.T
     return {f"template_{k}": picture_of(each.reshape(drawn)) for k, each in enumerate(columns)}

@@ -22,7 +22,7 @@ from experiments.optimizers import Optimizer
 from experiments.transformations import stop_after
 from experiments.whitening import Whitening
 from nets.activations import ACTIVATIONS, Activation, as_activation
-from nets.convnet import ConvNet
+from nets.convnet import DROPPED, ConvNet
 from nets.initializers import INITIALIZERS, Initializer
 from nets.normalization import Norm
 from nets.specs import Block, parse_blocks
@@ -122,6 +122,8 @@ def check(config: Any, spec: Spec) -> None:
         raise UsageError(f"--layers {config.layers!r}: {error}") from None
     if config.objective.max_norm is not None and not all(block.shared for block in blocks):
         raise UsageError("--max-norm: not with layers without weight sharing (u)")
+    if config.dropout is not None and not {b.kind for b in blocks} & {*DROPPED[config.dropout_at]}:
+        raise UsageError(f"--dropout-at {config.dropout_at}: --layers has no such layer")
     views.check(config.scores.test_views, config.data.preprocess)
     _check_numbers(config.norms, config.scores)
     whitening.check(config.whitening, blocks)

@@ -244,9 +244,9 @@ def _direction(config: Optimizer, total_steps: int) -> list[optax.GradientTransf
         case "adam" | "adamw":
             return [first(lambda decay: optax.scale_by_adam(decay, second))]
         case "rmsprop":
-            return [optax.scale_by_rms(second)]
+            return [optax.scale_by_rms(second, eps_in_sqrt=False)]
         case "rmsprop_momentum":
-            return [optax.scale_by_rms(second), first(optax.trace)]
+            return [optax.scale_by_rms(second, eps_in_sqrt=False), first(optax.trace)]
         case "muon":
             return [first(lambda decay: muon(decay, second))]
 

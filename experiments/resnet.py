@@ -17,10 +17,7 @@ from experiments.optimizers import Optimizer
 from nets.activations import ACTIVATIONS, Activation, as_activation
 from nets.initializers import INITIALIZERS, Initializer
 from nets.normalization import Norm
-from nets.residual import ResNet, Stage, cifar_stages, imagenet_stages
-
-DEEP = 50
-"""Depth from which the nets for ImageNet were published with bottlenecks."""
+from nets.residual import DEEP, ResNet, Stage, cifar_stages, imagenet_stages
 
 
 @dataclasses.dataclass(frozen=True)

@@ -107,7 +107,10 @@ class Activation(Option):
     learned: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` for a maxout of pieces that are not a whole number of at least 1."""
+        """Raises `ValueError` for numbers that the function cannot take: pieces of maxout that are
+        not a whole number of at least 1, an alpha of 0 that celu would divide by."""
+        if self.function is celu and self.parameters == (0,):
+            raise ValueError("celu divides by its number: not 0")
         if self.function is maxout:
             (pieces,) = self.parameters
             if not (pieces >= 1 and float(pieces).is_integer()):

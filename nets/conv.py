@@ -140,8 +140,9 @@ class LocalResponseNorm(nn.Module):
         """Normalises each channel by its neighbours."""
         channels, before = x.shape[-1], self.neighbours // 2
         edges = [(0, 0)] * (x.ndim - 1) + [(before, self.neighbours - 1 - before)]
-        squares = jnp.pad(jnp.square(x), edges)
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        squares = jnp.pad(jnp.square(wide), edges)
         total = functools.reduce(
             jnp.add, (squares[..., i : i + channels] for i in range(self.neighbours))
         )
-        return x / (self.k + self.alpha * total) ** self.beta
+        return (wide / (self.k + self.alpha * total) ** self.beta).astype(x.dtype)

@@ -1,6 +1,8 @@
 """Plain convolutional nets from the layers of a short spec."""
 
 import functools
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 import flax.linen as nn
@@ -21,6 +23,15 @@ from nets.specs import Block, Kind
 from nets.whitening import Whitening
 
 Places = Literal["every", "conv", "pool", "dense"]
+DROPPED: Mapping[Places, tuple[Kind, ...]] = MappingProxyType(
+    {
+        "every": ("conv", "dense"),
+        "conv": ("conv",),
+        "dense": ("dense",),
+        "pool": ("max", "average"),
+    }
+)
+"""Kinds of layers that have dropout, by `dropout_at`."""
 
 
 class ConvNet(Classifier):
@@ -89,22 +100,13 @@ class ConvNet(Classifier):
                 hidden = self._weighted(block, weighted, hidden, train=train)
             else:
                 hidden = self._unweighted(block, place, hidden)
-            if self.dropout is not None and self._drops(block.kind):
+            if self.dropout is not None and block.kind in DROPPED[self.dropout_at]:
                 hidden = Dropout(self.dropout, name=f"dropout_{place}")(hidden, train=train)
         hidden = hidden.reshape(hidden.shape[0], -1)
         scores = self._dense(self.classes, hidden, "output", use_bias=self.output_bias)
         if self.output_scale is not None:
             scores = scores * jnp.asarray(self.output_scale, scores.dtype)
         return hidden, scores
-
-    def _drops(self, kind: Kind) -> bool:
-        places: dict[Places, tuple[Kind, ...]] = {
-            "every": ("conv", "dense"),
-            "conv": ("conv",),
-            "dense": ("dense",),
-            "pool": ("max", "average"),
-        }
-        return kind in places[self.dropout_at]
 
     def _unweighted(self, block: Block, place: int, hidden: jax.Array) -> jax.Array:
         match block.kind:

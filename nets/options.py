@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -51,4 +52,6 @@ def parse_option(text: str, table: Mapping[str, OptionT]) -> OptionT:
         parameters = tuple(float(number) for number in numbers)
     except ValueError:
         raise ValueError(f"{text!r}: what follows {name!r} must be numbers") from None
+    if not all(map(math.isfinite, parameters)):
+        raise ValueError(f"{text!r}: numbers must be finite")
     return dataclasses.replace(option, parameters=parameters)

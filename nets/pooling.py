@@ -60,8 +60,10 @@ class Pool(nn.Module):
         window = self.windows(x.shape[1:-1])
         if self.kind == "max":
             return largest(x, window)
-        seen = functools.reduce(jnp.add, views(x, window))
-        return seen / jnp.asarray(_inputs_seen(window, x.shape[1:-1]), x.dtype)
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        total = functools.reduce(jnp.add, views(wide, window))
+        seen = jnp.asarray(_inputs_seen(window, x.shape[1:-1]), wide.dtype)
+        return (total / seen).astype(x.dtype)
 
 
 def _inputs_seen(window: Sequence[Window], space: Sequence[int]) -> np.ndarray:

@@ -161,8 +161,9 @@ class GaussianNoise(nn.Module):
         if not train:
             return x
         key = self.make_rng(self.rng_collection)
-        noise = random_array(jax.random.normal, key, x.shape, dtype=x.dtype)
-        return x + sd.astype(x.dtype) * noise
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        noise = random_array(jax.random.normal, key, x.shape, dtype=wide)
+        return x + (sd * noise).astype(x.dtype)
 
 
 def _chosen(params: Any, where: Where) -> list[jax.Array]:

@@ -33,7 +33,9 @@ EXPANSION = 4
 IMAGENET_BLOCKS = MappingProxyType(
     {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 )
-"""Depth -> blocks of each stage (He et al. 2015, table 1); bottlenecks from 50 on."""
+"""Depth -> blocks of each stage (He et al. 2015, table 1)."""
+DEEP = 50
+"""Depth from which the nets for ImageNet were published with bottlenecks."""
 
 
 class Stage(NamedTuple):
@@ -72,7 +74,7 @@ def imagenet_stages(depth: int, width: int = 64, *, bottleneck: bool) -> tuple[S
     """Four stages with the published number of blocks (He et al. 2015, table 1).
 
     Args:
-        depth: 18, 34, 50, 101 or 152: the one with these blocks.
+        depth: 18 or 34, with bottlenecks 50, 101 or 152.
         width: filters of the first stage; each further one has twice as many.
 
     Raises:
@@ -81,6 +83,12 @@ def imagenet_stages(depth: int, width: int = 64, *, bottleneck: bool) -> tuple[S
     if depth not in IMAGENET_BLOCKS:
         known = ", ".join(map(str, IMAGENET_BLOCKS))
         raise ValueError(f"depth {depth}: four stages are published with {known} layers")
+    if bottleneck != (depth >= DEEP):
+        kinds = ("basic blocks", "bottlenecks")
+        raise ValueError(
+            f"depth {depth}: this net has {kinds[not bottleneck]}; with {kinds[bottleneck]} its "
+            "depth is another"
+        )
     return _stages(IMAGENET_BLOCKS[depth], width, bottleneck)
 
 

@@ -45,9 +45,9 @@ def add_epochs(opened: Reopened, epochs: int, manual_dir: str | None = None) -> 
     for old, new in zip(*prepared, strict=True):
         if _update_text(old) != _update_text(new):
             raise UsageError(
-                f"--epochs {epochs}: the schedule was laid over {before} epochs, so a longer "
-                "training is another one from its first step (--schedule constant is not); give "
-                "the study's command with these --epochs and another --out"
+                f"--epochs {epochs}: the updates depend on the length of the training, {before} "
+                "epochs (a falling schedule, a warm-up, ...), so a longer one is another from its "
+                "first step; give the study's command with these --epochs and another --out"
             )
     with lease(folder):
         contents = read_study(folder)
@@ -84,7 +84,7 @@ def _refuse(opened: Reopened, epochs: int) -> int:
     """Refuses what cannot be extended; returns the epochs so far."""
     study = opened.study
     before, where = epochs_of(study.config), {*study.vary, *study.tune}
-    if "epochs" in where.union(*(arm.values for arm in study.arms)):
+    if "epochs" in where.union(*({*arm.values, *arm.tune} for arm in study.arms)):
         raise UsageError("--epochs: this study varies its epochs")
     if epochs < before:
         raise UsageError(f"--epochs {epochs}: the study has {before} already")

@@ -35,12 +35,11 @@ def illustrate(
     data = Data(dataset.splits, host_arrays(study, dataset, job))  # type: ignore[arg-type]
     try:
         net = experiment.make_net(job.config, dataset.spec)
-        made = dict(experiment.pictures(job.config, net, *kept, data))
-        for picture in made.values():
-            pictures.check(picture)
+        made = experiment.pictures(job.config, net, *kept, data)
+        files = pictures.files(made) if made else {}
     except Exception as error:
         text = str(error).partition("\n")[0]
         echo(f"warning: no pictures of cell {job.cell}: {type(error).__name__}: {text}")
         return
-    if made:
-        pictures.write(folder / "pictures" / f"cell_{job.cell}", made)
+    if files:
+        pictures.write(folder / "pictures" / f"cell_{job.cell}", files)

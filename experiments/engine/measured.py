@@ -23,6 +23,7 @@ def measures_validation(trainer: Trainer, replica: Replica, data: Data) -> bool:
         UsageError: what the experiment gives cannot be recorded; says what and why.
     """
     metrics = trainer.experiment.metrics(trainer.static, trainer.spec)
+    _check_distinct(metrics)
     kept = jax.eval_shape(lambda replica: trainer.current(trainer.init(replica), replica), replica)
     further = jax.eval_shape(trainer.measure, kept, replica, data)
     check_numbers("measure", further)
@@ -36,9 +37,21 @@ def measures_validation(trainer: Trainer, replica: Replica, data: Data) -> bool:
 
 def _evaluated(trainer: Trainer, kept: Kept, replica: Replica, data: Data, split: str) -> Tree:
     def scores(kept: Kept, replica: Replica, data: Data) -> Tree:
-        return trainer.evaluate(kept, replica, data, split)[0]
+        return trainer.evaluate(kept, replica, data, split)
 
-    return jax.eval_shape(scores, kept, replica, data)
+    found, correct = jax.eval_shape(scores, kept, replica, data)
+    if correct is not None and (correct.ndim != 1 or correct.dtype != bool):
+        raise UsageError(
+            f"evaluate gives `correct` as {correct.dtype} {list(correct.shape)}: it is a bool for "
+            "each example (a comparison), or None"
+        )
+    return found
+
+
+def _check_distinct(metrics: Sequence[Metric]) -> None:
+    names = [metric.name for metric in metrics]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(f"metrics gives {', '.join(twice)} twice: each needs a name of its own")
 
 
 def _check_declared(values: Mapping[str, Any], metrics: Sequence[Metric]) -> None:

@@ -1,6 +1,8 @@
 """Pictures in the study folder: what they show, and the numbers behind them."""
 
+import io
 import pathlib
+import zipfile
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -52,10 +54,31 @@ def _pixels_of(values: np.ndarray) -> Pixels:
     return drawing.red_and_blue(values)
 
 
+def files(pictures: Mapping[str, Picture]) -> dict[str, bytes]:
+    """The contents of the files: each picture as `<name>.png`, all numbers as `arrays.npz`.
+
+    Raises:
+        TypeError, ValueError: something that cannot be written as a picture.
+    """
+    from PIL import Image
+
+    contents = {}
+    numbers = io.BytesIO()
+    with zipfile.ZipFile(numbers, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, picture in pictures.items():
+            check(picture)
+            pixels, array = io.BytesIO(), io.BytesIO()
+            Image.fromarray(picture.pixels).save(pixels, "PNG")
+            np.save(array, np.asarray(picture.values), allow_pickle=False)
+            contents[f"{name.replace('/', '_')}.png"] = pixels.getvalue()
+            archive.writestr(f"{name}.npy", array.getvalue())
+    return {"arrays.npz": numbers.getvalue(), **contents}
+
+
 def check(picture: Picture) -> None:
     """Raises `TypeError` for what cannot be written as a picture."""
     pixels = picture.pixels
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise TypeError(
             f"pixels are uint8 [height, width, 3], here {pixels.dtype} {list(pixels.shape)}"
         )
@@ -63,12 +86,8 @@ def check(picture: Picture) -> None:
         raise TypeError(f"values are numbers, here {np.asarray(picture.values).dtype}")
 
 
-def write(folder: pathlib.Path, pictures: Mapping[str, Picture]) -> None:
-    """Writes each picture as `<name>.png`, and the numbers of all as `arrays.npz`."""
-    from PIL import Image
-
+def write(folder: pathlib.Path, contents: Mapping[str, bytes]) -> None:
+    """Writes `files`."""
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = {name: picture.values for name, picture in pictures.items()}
-    np.savez_compressed(folder / "arrays.npz", allow_pickle=False, **arrays)
-    for name, picture in pictures.items():
-        Image.fromarray(picture.pixels).save(folder / f"{name.replace('/', '_')}.png")
+    for name, data in contents.items():
+        (folder / name).write_bytes(data)

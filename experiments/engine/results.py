@@ -34,7 +34,7 @@ def metrics(study: Study, datasets: Sequence[Dataset]) -> list[Metric]:
         UsageError: the experiment measures nothing of that name, or cells cannot be compared
             because guessing scores differently on their data sets.
     """
-    measured = {study.experiment.metrics(study.config, dataset.spec) for dataset in datasets}
+    measured = {tuple(study.experiment.metrics(study.config, data.spec)) for data in datasets}
     if len(measured) > 1:
         names = ", ".join(sorted({dataset.name for dataset in datasets}))
         raise UsageError(

@@ -128,11 +128,13 @@ class Trainer:
         return self.experiment.epoch_inputs(join(self.static, replica.floats), data, key, epoch)
 
     def zero_sums(self, replica: Replica, data: Data, xs: Tree) -> dict[str, jax.Array]:
-        """The sums of the training metrics before an epoch's first step."""
+        """The sums of the training metrics before an epoch's first step, in float32 or wider."""
         state = jax.eval_shape(self.init, replica)
         _, shapes = jax.eval_shape(self.first_step, state, replica, data, xs)
         check_numbers("loss_fn", shapes)
-        return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        return jax.tree.map(
+            lambda s: jnp.zeros((), jnp.promote_types(s.dtype, jnp.float32)), shapes
+        )
 
     def train(
         self,
@@ -158,7 +160,9 @@ class Trainer:
             state, sums = carry
             x = jax.tree.map(lambda leaf: leaf[i], xs)
             state, metrics = self._step(model, state, data, x, replica.seed)
-            return state, jax.tree.map(jnp.add, sums, metrics)
+            return state, jax.tree.map(
+                lambda total, m: total + m.astype(total.dtype), sums, metrics
+            )
 
         return jax.lax.fori_loop(start, stop, body, (state, sums))
 

@@ -74,6 +74,8 @@ def in_order(names: Sequence[str]) -> list[str]:
 
 def verdicts(layers: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What the numbers of one net mean, in words; "healthy" if nothing stands out."""
+    if not all(map(_is_finite, (layers["gradient"], *layers["activation"].values()))):
+        return ["gradients or activations are not finite: diverged"]
     found = _gradient_verdict(layers["gradient"])
     for name in in_order(list(layers["activation"])):
         part = layers["activation"][name]
@@ -81,16 +83,27 @@ def verdicts(layers: Mapping[str, Mapping[str, Any]]) -> list[str]:
             found.append(f"{100 * part['dead']:.0f} % of the units of {name} are dead")
         elif (part["saturated"] or 0) > SATURATED:
             found.append(f"{100 * part['saturated']:.0f} % of the outputs of {name} are saturated")
+    if not layers["activation"]:
+        return found or [
+            "gradients healthy; no activation was measured (nets.activations.Nonlinearity is)"
+        ]
     return found or ["gradients and activations healthy"]
 
 
-def _gradient_verdict(gradient: Mapping[str, float | None]) -> list[str]:
+def _is_finite(numbers: Mapping[str, float | None]) -> bool:
+    """Whether no gradient, mean or spread is missing; shares are where there is no slope."""
+    return all(
+        value is not None for name, value in numbers.items() if name not in ("saturated", "dead")
+    )
+
+
+def _gradient_verdict(gradient: Mapping[str, Any]) -> list[str]:
+    if gradient and not any(gradient.values()):
+        return ["no gradient reaches the weights: the net cannot learn"]
     hidden = [name for name in in_order(list(gradient)) if name != "output"]
-    if len(hidden) < 2:
+    if not hidden:
         return []
     first, last = gradient[hidden[0]], gradient[hidden[-1]]
-    if first is None or last is None:
-        return ["gradients are not finite: diverged"]
     if last == 0:
         return ["no gradient reaches the hidden layers: the net cannot learn"]
     if VANISHING <= first / last <= EXPLODING:

@@ -128,5 +128,5 @@ def test_a_schedule_laid_over_the_length_is_refused(train, tmp_path):
 
     outcome = train(PROBE, SMALL, seeds=1, saving=Saving(extendable=True))
     opened = reopen({"probe": Entry("", lambda: PROBE)}, outcome.folder)
-    with pytest.raises(UsageError, match="the schedule was laid over 2 epochs"):
+    with pytest.raises(UsageError, match="depend on the length of the training, 2 epochs"):
         add_epochs(opened, 4)

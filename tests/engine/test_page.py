@@ -18,7 +18,7 @@ from experiments.engine.log import Log
 from experiments.engine.page import told
 from experiments.engine.page.facts import read_facts
 from experiments.engine.page.vega import is_installed
-from experiments.engine.pictures import picture_of, write
+from experiments.engine.pictures import files, picture_of, write
 from experiments.engine.sealed import write_json
 from tests.engine.page_folder import HOSTILE, evaluation, write_folder
 from tests.engine.toy import TOY
@@ -76,7 +76,7 @@ def page_of(opened):
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page") / "whole"
     opened = write_folder(folder, **GRID, diagnose=True, question="What does the rate do?")
-    write(folder / "pictures" / "cell_1", {"filters": picture_of(np.eye(4))})
+    write(folder / "pictures" / "cell_1", files({"filters": picture_of(np.eye(4))}))
     return opened, page_of(opened)
 
 

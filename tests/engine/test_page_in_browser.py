@@ -5,7 +5,7 @@ import pytest
 
 from experiments.engine.page import told
 from experiments.engine.page.vega import is_installed
-from experiments.engine.pictures import picture_of, write
+from experiments.engine.pictures import files, picture_of, write
 from tests.engine.browser import CHROMIUM, browser
 from tests.engine.page_folder import HOSTILE, write_folder
 
@@ -46,7 +46,7 @@ def sixty(tmp_path_factory):
         folder, arms={"plain": {}, HOSTILE: {"decay": 0.1}}, vary={"rate": [0.03, 0.1, 0.3]},
         seeds=10, epochs=20, diagnose=True, question=f"Is {HOSTILE} better?",
     )  # fmt: skip
-    write(folder / "pictures" / "cell_0", {"filters": picture_of(np.eye(4))})
+    write(folder / "pictures" / "cell_0", files({"filters": picture_of(np.eye(4))}))
     told.page_line(opened)
     return folder / "report.html"
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from experiments.engine.log import finished, read_lines
-from experiments.engine.pictures import Picture, check, picture_of, write
+from experiments.engine.pictures import Picture, check, files, picture_of, write
 from experiments.engine.run import train_study
 from experiments.engine.study import make_study
 from tests.engine.probe import PROBE, SMALL
@@ -41,17 +41,20 @@ def test_colours_stay_and_other_channels_stand_side_by_side():
 def test_every_shape_is_written(tmp_path, shape):
     values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     picture = picture_of(values)
-    write(tmp_path, {"a/b": picture})
+    write(tmp_path, files({"a/b": picture, "file": picture}))
     with Image.open(tmp_path / "a_b.png") as image:
         np.testing.assert_array_equal(np.asarray(image), picture.pixels)
     with np.load(tmp_path / "arrays.npz") as arrays:
         np.testing.assert_array_equal(arrays["a/b"], values)
+        np.testing.assert_array_equal(arrays["file"], values)
 
 
 def test_what_is_no_picture_is_refused():
     """A user's script runs without a type checker: `_make` passes by that of the tests."""
     with pytest.raises(TypeError, match=r"pixels are uint8 .*, here uint8 \[2, 2\]"):
         check(Picture._make((np.zeros(3), np.zeros((2, 2), np.uint8))))
+    with pytest.raises(TypeError, match=r"here uint8 \[0, 2, 3\]"):
+        files({"empty": Picture(np.zeros(3), np.zeros((0, 2, 3), np.uint8))})
     with pytest.raises(TypeError, match="values are numbers, here object"):
         check(Picture._make((np.array([None]), np.zeros((2, 2, 3), np.uint8))))
 

@@ -14,13 +14,13 @@ from experiments.engine.verdicts import diagnosis_text, in_order, medians, verdi
 from nets.activations import as_activation
 
 
-def layers(gradient, dead=(), saturated=()):
+def layers(gradient, dead=(), saturated=(), mean=0.0):
     """A diagnosis with gradient norms of layer_1, layer_2, ... and the output."""
     hidden = len(gradient) - 1
     names = [*(f"layer_{i + 1}" for i in range(hidden)), "output"]
     parts = {
         f"activation_{i + 1}": {
-            "mean": 0.0, "sd": 1.0,
+            "mean": mean, "sd": 1.0,
             "dead": dead[i] if dead else 0.0, "saturated": saturated[i] if saturated else 0.0,
         }
         for i in range(hidden)
@@ -36,11 +36,15 @@ def layers(gradient, dead=(), saturated=()):
         (layers([1e4, 1e2, 1.0, 1.0]), ["layer_1 receives 1e+04 of layer_3's gradient: exploding"]),
         (layers([0.0, 1.0, 1.0]), ["layer_1 receives 0 of layer_2's gradient: vanishing"]),
         (layers([0.0, 0.0, 1.0]), ["no gradient reaches the hidden layers"]),
-        (layers([None, 1.0, 1.0]), ["gradients are not finite: diverged"]),
+        (layers([0.0, 0.0]), ["no gradient reaches the weights"]),
+        (layers([None, 1.0, 1.0]), ["gradients or activations are not finite: diverged"]),
+        (layers([1.0, None]), ["gradients or activations are not finite: diverged"]),
+        (layers([1.0, 1.0], mean=None), ["gradients or activations are not finite: diverged"]),
+        (layers([1.0, 1.0], dead=[None]), ["gradients and activations healthy"]),
         (layers([1.0, 1.0], dead=[0.75]), ["75 % of the units of activation_1 are dead"]),
         (layers([1.0, 1.0], saturated=[0.95]), ["95 % of the outputs of activation_1 are satura"]),
         (layers([1.0, 1.0], dead=[0.4], saturated=[0.8]), ["gradients and activations healthy"]),
-        (layers([1.0]), ["gradients and activations healthy"]),
+        (layers([1.0]), ["gradients healthy; no activation was measured"]),
     ],
 )
 def test_verdicts_on_numbers(found, expected):

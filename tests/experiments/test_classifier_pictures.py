@@ -8,12 +8,21 @@ from experiments.classifier_pictures import linear_templates
 def test_templates_are_those_of_a_linear_classifier():
     kernel = np.arange(24.0, dtype=np.float32).reshape(6, 4)
     params = {"output": {"kernel": kernel, "bias": np.zeros(4)}}
-    images = linear_templates(params, (2, 3))
+    images = linear_templates(params, {}, (2, 3))
     assert set(images) == {f"template_{k}" for k in range(4)}
     np.testing.assert_array_equal(images["template_1"].values, kernel[:, 1].reshape(2, 3))
-    assert linear_templates(params, (6,))["template_0"].values.shape == (1, 6)
-    colours = linear_templates(params, (1, 2, 3))
+    assert linear_templates(params, {}, (6,))["template_0"].values.shape == (1, 6)
+    colours = linear_templates(params, {}, (1, 2, 3))
     np.testing.assert_array_equal(colours["template_3"].values, kernel[:, 3].reshape(1, 2, 3))
-    assert linear_templates(params, (1, 2, 3, 1)) == {}
+    assert linear_templates(params, {}, (1, 2, 3, 1)) == {}
     deeper = {**params, "layer_1": {"kernel": np.ones((6, 6))}}
-    assert linear_templates(deeper, (2, 3)) == {}
+    assert linear_templates(deeper, {}, (2, 3)) == {}
+
+
+def test_templates_of_rotated_inputs_are_what_they_amount_to_in_the_image():
+    rng = np.random.default_rng(0)
+    matrix, kernel = rng.normal(size=(6, 3)), rng.normal(size=(3, 4))
+    image = rng.normal(size=(2, 3))
+    templates = linear_templates({"output": {"kernel": kernel}}, {"matrix": matrix}, (2, 3))
+    scores = [(templates[f"template_{k}"].values * image).sum() for k in range(4)]
+    np.testing.assert_allclose(scores, image.ravel() @ matrix @ kernel, rtol=1e-9)

@@ -131,6 +131,7 @@ def test_max_norm_is_refused_where_a_unit_has_weights_of_its_own_at_each_positio
         ({"patch_bias_epochs": 3}, "--patch-bias-epochs 3: there is no whitening layer; give"),
         ({"norm_momentum": 1.0}, "--norm-momentum 1: at least 0 and below 1"),
         ({"norm_epsilon": 0.0}, "--norm-epsilon 0: above 0 and below 1"),
+        ({"dropout": 0.5, "dropout_at": "dense"}, "--dropout-at dense: --layers has no such layer"),
         ({"output_scale": -1.0}, "--output-scale -1: must be positive; none: 1"),
         ({"test_views": "mirror", "preprocess": "pca"}, "--test-views mirror: principal comp"),
     ],

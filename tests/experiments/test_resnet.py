@@ -90,6 +90,23 @@ def test_what_cannot_train_is_refused_by_name(change):
         resnet.check(config, IMAGES)
 
 
+@pytest.mark.parametrize(
+    ("depth", "block", "message"),
+    [
+        (
+            50,
+            "basic",
+            "--depth 50: this net has bottlenecks; with basic blocks its depth",
+        ),
+        (18, "bottleneck", "--depth 18: this net has basic blocks; with bottlenecks its depth is"),
+    ],
+)
+def test_blocks_that_give_an_imagenet_net_another_depth_are_refused(depth, block, message):
+    fields = {"form": "imagenet", "depth": depth, "block": block}
+    with pytest.raises(UsageError, match=message):
+        resnet.check(replace(resnet.Config(), fields), IMAGES)
+
+
 def test_it_learns_and_reproduces_to_the_bit(images_file, tmp_path, capsys):
     """On a column of the images, and without pictures: either would take long to compile."""
     with np.load(images_file) as images:

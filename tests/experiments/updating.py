@@ -149,7 +149,7 @@ def direction(config: Optimizer, name: str, g: np.ndarray, memory: np.ndarray, s
             return mean / (np.sqrt(memory[1] / (1 - v ** (step + 1))) + 1e-8)
         case _:  # Tieleman & Hinton 2012, and with momentum as PyTorch has it
             memory[1] = v * memory[1] + (1 - v) * g**2
-            scaled = g / np.sqrt(memory[1] + 1e-8)
+            scaled = g / (np.sqrt(memory[1]) + 1e-8)
             memory[0] = (m if kind == "rmsprop_momentum" else 0) * memory[0] + scaled
             return memory[0]
 

@@ -190,6 +190,23 @@ def test_a_nan_stays_in_its_windows():
         np.testing.assert_array_equal(y, [[False, True], [False, False]])
 
 
+def test_means_of_large_windows_hold_in_half_precision():
+    """A sum of ones in bfloat16 stops at 256."""
+    x = jnp.ones((1, 28, 28, 2), jnp.bfloat16)
+    found = Pool("average", 28).apply({}, x)
+    assert found.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(np.asarray(found, np.float32), 1.0)
+
+
+def test_local_responses_are_summed_in_single_precision():
+    """Squares that add up to less than half of 2's spacing in bfloat16 still count."""
+    x = jnp.full((1, 1, 5), 4, jnp.bfloat16)
+    found = LocalResponseNorm(alpha=1e-2, k=2.0).apply({}, x)
+    assert found.dtype == jnp.bfloat16
+    wanted = LocalResponseNorm(alpha=1e-2, k=2.0).apply({}, x.astype(jnp.float32))
+    np.testing.assert_array_equal(np.asarray(found), np.asarray(wanted.astype(jnp.bfloat16)))
+
+
 def test_global_pooling():
     x = inputs(2, 3, 4, 5)
     np.testing.assert_allclose(applied(GlobalPool(), x), np.mean(x, (1, 2)), rtol=1e-5, atol=1e-6)

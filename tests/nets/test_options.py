@@ -35,8 +35,9 @@ def test_numbers_replace_the_defaults_and_nothing_else():
         ("leaky_relu:", "must be numbers"),
         ("maxout:2.5", "maxout takes a whole number of pieces, at least 1, not 2.5"),
         ("maxout:0", "whole number of pieces, at least 1, not 0"),
-        ("maxout:nan", "whole number of pieces, at least 1, not nan"),
-        ("maxout:inf", "whole number of pieces, at least 1, not inf"),
+        ("maxout:nan", "numbers must be finite"),
+        ("elu:1e400", "numbers must be finite"),
+        ("celu:0", "celu divides by its number: not 0"),
     ],
 )
 def test_a_mistake_is_named(text, message):
