@@ -258,7 +258,7 @@ REFUSED = {
     "run mlp --dataset mnits": "unknown data set 'mnits'; did you mean 'mnist'?",
     "run mlp --dataset file": "--dataset file needs --data-file",
     "run mlp --data-file x.npz": "--data-file goes with --dataset file",
-    "study mlp": "a study needs something to vary: --vary activation=relu,tanh",
+    "study mlp": "a study needs something to vary: --vary FIELD=VALUE,VALUE",
     "study mlp --vary": "--vary: no value given; write --vary FIELD=A,B",
     "study mlp --vary activation": "no values given; write --vary activation=a,b,c",
     "study mlp --vary activation=": "no values given; write --vary activation=a,b,c",
@@ -765,3 +765,13 @@ def test_a_config_made_in_python_may_hold_functions_lists_and_whole_numbers():
     assert isinstance(config.rate, float)
     assert fitted(loose(jnp.tanh, [], "none")) == Loose(ACTIVATIONS["tanh"], (), None)
     assert hash(config) == hash(fitted(loose("square", "8,4", "0")))
+
+
+def test_without_its_packages_it_says_how_to_get_them():
+    bare = subprocess.run(
+        [sys.executable, "-S", "launch.py", "list"], cwd=ROOT, capture_output=True, text=True,
+        timeout=60,
+    )  # fmt: skip
+    assert bare.returncode == 1
+    assert bare.stderr.startswith("launch.py: this Python has no ")
+    assert "`make .venv/.ready` installs what Ablax needs" in bare.stderr

@@ -72,7 +72,8 @@ def _split(
     if y.ndim != 1 or y.dtype.kind not in "iu":
         raise UsageError(
             f"{data_file}: {y_name} must be one whole number per example, not {y.dtype} of shape "
-            f"{y.shape}; use y.astype(int), or np.unique(y, return_inverse=True)[1] for names"
+            f"{y.shape}; use y.astype(int), or for names "
+            "np.unique(y, return_inverse=True)[1] over both splits together"
         )
     if x.ndim < 2 or x.dtype.kind not in "biuf":
         raise UsageError(

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from experiments.engine.errors import UsageError
+
 Splits = Mapping[str, Mapping[str, np.ndarray]]
 
 
@@ -60,7 +62,13 @@ def digest_of(splits: Splits) -> str:
 def make_dataset(
     name: str, splits: Splits, spec: Spec, vocabulary: tuple[str, ...] = ()
 ) -> Dataset:
-    """A `Dataset` of these arrays: counts the training rows and takes the digest."""
+    """A `Dataset` of these arrays: counts the training rows and takes the digest.
+
+    Raises:
+        UsageError: nothing to train on, or nothing to test with.
+    """
+    if missing := sorted({"train", "test"} - splits.keys()):
+        raise UsageError(f"the data set {name} has no split {' and no split '.join(missing)}")
     spec = dataclasses.replace(spec, train_rows=len(splits["train"]["x"]))
     digested = dict(splits)
     if vocabulary:

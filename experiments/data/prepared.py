@@ -20,6 +20,7 @@ import numpy as np
 from experiments.data.dataset import Dataset, Spec, digest_of, make_dataset
 from experiments.data.published import Published
 from experiments.engine.errors import DataMissingError, UsageError
+from experiments.engine.paths import cache_folder, path_of
 
 BLOCK = 10_000  # rows decoded at a time
 SPLITS = ("train", "test")
@@ -29,8 +30,7 @@ ABANDONED = 24 * 3600.0  # seconds after which an unfinished preparation was cer
 
 def data_dir() -> Path:
     """Where prepared sets live: ABLAX_DATA_DIR, or `ablax/data` in the user's cache."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("ABLAX_DATA_DIR") or Path(cache) / "ablax" / "data").expanduser()
+    return path_of(os.environ.get("ABLAX_DATA_DIR") or cache_folder() / "data")
 
 
 def load(published: Published, manual_dir: Path | None) -> Dataset:

@@ -84,7 +84,8 @@ class Checkpoints:
             probe.unlink()
             free = shutil.disk_usage(self._folder).free
             if free < size + SPARE_BYTES:
-                raise OSError(f"{size / 1e6:.1f} MB to write, {free / 1e6:.1f} MB free")
+                needed = (size + SPARE_BYTES) / 1e6
+                raise OSError(f"{needed:.1f} MB are to be free, {free / 1e6:.1f} MB are")
         except OSError as error:
             raise _failed(error) from error
 

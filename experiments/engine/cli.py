@@ -57,6 +57,8 @@ INTERRUPTED = 130
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 NAMED = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.EPERM)
 """Errors of the disk, and of a path where they name it: no mistakes of the program."""
+NEEDED = ("jax", "flax", "optax", "numpy", "scipy", "tyro", "docstring_parser", "jaxtyping")
+"""Packages that are missing where Ablax was not installed."""
 
 
 def main(
@@ -82,6 +84,13 @@ def main(
     except SystemExit as stop:  # tyro has printed a help text
         return stop.code if isinstance(stop.code, int) else UsageError.code
     except (KeyboardInterrupt, ImportError) as error:
+        if _is_not_installed(error):
+            print(
+                f"{prog}: this Python has no {getattr(error, 'name', '')}: `make .venv/.ready` "
+                "installs what Ablax needs; then use .venv/bin/python",
+                file=sys.stderr,
+            )
+            return AblaxError.code
         if not _is_interrupt(error):
             raise
         print(
@@ -102,6 +111,10 @@ def main(
             file=sys.stderr,
         )
         return AblaxError.code
+
+
+def _is_not_installed(error: BaseException) -> bool:
+    return isinstance(error, ModuleNotFoundError) and error.name in NEEDED
 
 
 def _is_interrupt(error: BaseException | None) -> bool:

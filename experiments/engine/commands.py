@@ -83,7 +83,7 @@ def study(experiment: "Experiment", named: str | None, argv: Sequence[str], usag
     arms = grids.read_arms(config, grid.arm or _spelled_arms(declared))
     if not vary and not arms:
         raise UsageError(
-            "a study needs something to vary: --vary activation=relu,tanh; `run` trains one cell"
+            "a study needs something to vary: --vary FIELD=VALUE,VALUE; `run` trains one cell"
         )
     chosen = dict.fromkeys(tune, "--tune") | dict.fromkeys(vary, "--vary")
     chosen |= dict.fromkeys(set.intersection(*map(set, arms.values())) if arms else (), "--arm")

@@ -194,8 +194,11 @@ def coerce(leaf: Leaf, value: Any) -> Any:
         UsageError: the value does not fit the field's type; says what does.
     """
     if isinstance(value, str):
-        return parse(leaf, value)
+        return value if leaf.kind is str else parse(leaf, value)
     try:
-        return fit(leaf.kind, value)
+        found = fit(leaf.kind, value)
+        if isinstance(found, tuple) and parse_text(leaf.kind, spell(found)) != found:
+            raise ValueError
+        return found
     except ValueError:
         raise UsageError(f"{leaf.flag}: expected {takes(leaf.kind)}, not {value!r}") from None

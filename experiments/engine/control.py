@@ -1,12 +1,13 @@
 """When a training saves and when it stops: checkpoint intervals, signals, a time limit."""
 
+import contextlib
 import dataclasses
 import pathlib
 import re
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Annotated, Any
 
@@ -47,6 +48,25 @@ class Interrupted(AblaxError):
         )
 
 
+@contextlib.contextmanager
+def leaving_at_signals(folder: pathlib.Path) -> Iterator[None]:
+    """Where nothing trains there is nothing to save: SIGTERM and SIGUSR1 raise `Interrupted` at
+    once, as Ctrl-C raises `KeyboardInterrupt`."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(signal.Signals(number).name, folder)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    old = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
 def parse_duration(text: str, flag: str, else_: str = "") -> float:
     """`90s`, `30m` or `1.5h` in seconds.
 
@@ -75,6 +95,7 @@ class Control:
         Raises:
             UsageError: neither a number of epochs nor a duration.
         """
+        self.saving = saving
         every, limit = str(saving.checkpoint_every).strip(), saving.time_limit
         flag = "--checkpoint-every"
         if every.isdecimal() and int(every) == 0:

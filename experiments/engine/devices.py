@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.engine.paths import cache_folder
 from nets.parallel import BATCH
 
 AXIS = "replica"
@@ -45,9 +46,8 @@ def setup(devices: int | None = None) -> None:
 
 
 def _cache_folder() -> pathlib.Path:
-    root = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     tag = zlib.crc32(instruction_set().encode())
-    return pathlib.Path(root) / "ablax" / f"xla-{jax.__version__}-{tag:08x}"
+    return cache_folder() / f"xla-{jax.__version__}-{tag:08x}"
 
 
 def instruction_set() -> str:

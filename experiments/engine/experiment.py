@@ -37,7 +37,7 @@ class Experiment:
     Attributes:
         name: what the command line and the study folder call it.
         summary: one line for `list`.
-        config: the default config (a frozen dataclass; see `engine.config`).
+        config: the default config (a frozen dataclass with a field `epochs`; see `engine.config`).
         metrics: (config, spec) -> what `evaluate` measures; the first is the primary metric.
         load: (config, manual_dir) -> the data set, on the host.
         check: (config, spec) -> None; raises `UsageError` for a value that cannot work.
@@ -105,4 +105,5 @@ class Experiment:
             raise ValueError(f"name {self.name!r}: it names folders; letters, digits, _ . - only")
         if isinstance(self.config, type):
             raise TypeError(f"config: a value such as {self.config.__name__}(), not the class")
-        leaves(type(self.config))
+        if "epochs" not in leaves(type(self.config)):
+            raise TypeError("config: it needs a field `epochs`, the passes over the training data")

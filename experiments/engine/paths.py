@@ -1,7 +1,9 @@
-"""Paths that a user gives."""
+"""Paths that a user gives, and the user's cache."""
 
+import contextlib
 import os
 import pathlib
+import tempfile
 
 from experiments.engine.errors import UsageError
 
@@ -33,3 +35,13 @@ def file_to_write(given: str | os.PathLike[str]) -> pathlib.Path:
     if path.exists() and not path.is_file():
         raise UsageError(f"--out {path} is a device or a pipe; name a file")
     return path.resolve() if path.is_symlink() else path
+
+
+def cache_folder() -> pathlib.Path:
+    """Where Ablax keeps what it can make again: below `XDG_CACHE_HOME` or the home folder; where
+    there is neither, in the system's folder for temporary files."""
+    if given := os.environ.get("XDG_CACHE_HOME"):
+        return pathlib.Path(given) / "ablax"
+    with contextlib.suppress(RuntimeError):
+        return pathlib.Path.home() / ".cache" / "ablax"
+    return pathlib.Path(tempfile.gettempdir()) / f"ablax-{os.getuid()}"

@@ -111,7 +111,8 @@ def _told_of_traced_fields() -> Iterator[None]:
     ) as error:
         error.add_note(
             "float fields of a config are traced, so that all their values train in one program: "
-            "use jnp.where and the like, or annotate the field Static[float] for a program each"
+            "use jnp.where and the like (nets.regularizers.Dropout instead of Flax's), or annotate "
+            "the field Static[float] or Static[float | None] for a program each"
         )
         raise
 
@@ -143,8 +144,10 @@ def _trainer(
     xs = jax.eval_shape(draft.epoch_inputs, one[0], Data(shapes_of(dataset), one[1]), zero)
     steps = jax.tree.leaves(xs)[0].shape[0]
     if steps == 0:
-        raise UsageError("--batch-size is larger than the training set: an epoch has no step")
-    total = steps * epochs_of(static)
+        raise UsageError("an epoch has no step: the batch is larger than the training set")
+    if (epochs := epochs_of(static)) < 1:
+        raise UsageError(f"--epochs {epochs}: at least 1")
+    total = steps * epochs
     if total > np.iinfo(np.int32).max:
         raise UsageError(f"{total:,} steps are more than can be counted: fewer --epochs")
     return dataclasses.replace(draft, total_steps=total), one

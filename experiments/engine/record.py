@@ -37,7 +37,7 @@ def make_record(datasets: Sequence[Dataset]) -> dict[str, Any]:
         "time": utc_now(),
         "command": [pathlib.Path(sys.executable).name, *sys.argv],
         "git": _git(),
-        "sources": {str(name): _sha256(path) for name, path in sources().items()},
+        "sources": _source_digests(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
@@ -100,6 +100,20 @@ def continue_record(
     about = {"time": now["time"], "command": now["command"], "devices": jax.device_count()}
     session = {**about, "differs": found}
     write_json(path, {**record, "sessions": [*sessions, session]})
+
+
+def tell_other_sources(folder: pathlib.Path, echo: Callable[[str], None]) -> None:
+    """Says if what a folder holds was begun by other sources than those that are here now."""
+    try:
+        begun = {"sources": read_json(folder / "record.json")["sources"]}
+    except (OSError, ValueError, KeyError):
+        return
+    for line in told(differences(begun, {"sources": _source_digests()})):
+        echo(f"warning: these results are of other {line}; another --out trains by those of now")
+
+
+def _source_digests() -> dict[str, str]:
+    return {str(name): _sha256(path) for name, path in sources().items()}
 
 
 def _set_aside(path: pathlib.Path) -> str:

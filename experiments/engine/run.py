@@ -11,7 +11,7 @@ from experiments.data.dataset import Dataset
 from experiments.engine import results
 from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.config import describe
-from experiments.engine.control import Control, Saving
+from experiments.engine.control import Control, Saving, leaving_at_signals
 from experiments.engine.devices import setup
 from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Experiment
@@ -30,7 +30,12 @@ from experiments.engine.plan import Override
 from experiments.engine.prepare import Prepared, epochs_of, prepare_programs
 from experiments.engine.preview import program_table
 from experiments.engine.progress import Meter
-from experiments.engine.record import begin_record, continue_record, utc_now
+from experiments.engine.record import (
+    begin_record,
+    continue_record,
+    tell_other_sources,
+    utc_now,
+)
 from experiments.engine.session import Session, begun_keys, train_jobs
 from experiments.engine.standing import Board
 from experiments.engine.statistics import Analysis, Metric
@@ -120,15 +125,42 @@ def train_study(
         recorded: `study.json` of another folder, to train under the same plan, on the same data.
     """
     folder, control = folder_of(study, out), Control(saving)
-    contents = claim_folder(folder, study)
-    plans = contents["programs"] or (recorded or {"programs": ()})["programs"]
+    with leaving_at_signals(folder):
+        contents = claim_folder(folder, study)
+        prepared = _prepare(study, contents, manual_dir, override, recorded or {}, echo)
+        return _train_in(folder, study, contents, prepared, control, echo, width)
+
+
+def _prepare(
+    study: Study,
+    contents: Mapping[str, Any],
+    manual_dir: str | None,
+    override: Override,
+    recorded: Mapping[str, Any],
+    echo: Callable[[str], None],
+) -> dict[Any, Prepared]:
+    """The programs, planned as recorded where they are, on the recorded data."""
+    plans = contents["programs"] or recorded.get("programs", ())
     setup(most_devices(plans))
     prepared = prepare_programs(study, manual_dir, override, plans, echo)
-    known = (recorded or {}).get("data", _digests(prepared))
-    if not {*_digests(prepared)} <= {*known}:
+    if not {*_digests(prepared)} <= {*recorded.get("data", _digests(prepared))}:
         raise UsageError(
             "the data are not those of the recorded study, only of the same name; bring those back"
         )
+    return prepared
+
+
+def _train_in(
+    folder: pathlib.Path,
+    study: Study,
+    contents: dict[str, Any],
+    prepared: dict[Any, Prepared],
+    control: Control,
+    echo: Callable[[str], None],
+    width: int,
+) -> Outcome:
+    """Trains what a folder lacks, as the one process that may write there."""
+    saving = control.saving
     metrics = results.metrics(study, [entry.dataset for entry in prepared.values()])
     make_folder(folder)
     with lease(folder) as is_lost:
@@ -249,6 +281,7 @@ def _train(
         missing = missing_replicas(study, done)
         if not missing:
             echo("every replica was trained before: nothing to do")
+            tell_other_sources(folder, echo)
             return done
         continue_record(folder, _datasets(prepared), echo)
         echo(program_table(prepared, width))

@@ -10,10 +10,21 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from experiments.engine.config import coerce, describe, fitted, leaf_of, parse_values, spell
+from experiments.engine.config import (
+    coerce,
+    describe,
+    fitted,
+    get,
+    leaf_of,
+    leaves,
+    parse_values,
+    spell,
+)
 from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Experiment
+from experiments.engine.functions import typed_functions
 from experiments.engine.keys import STREAMS
+from nets.options import Option
 
 FIRST_TUNING_SEED = 1_000_000
 """Tuning seeds start here: disjoint from the reporting seeds 0, 1, 2, ..."""
@@ -230,7 +241,9 @@ def factors(study: Study) -> dict[str, tuple[str, ...]]:
 
 def specification(study: Study) -> dict[str, Any]:
     """What makes two studies the same one, as JSON: everything but the number of seeds."""
+    typed = typed_functions([*vars(study.experiment).items(), *_options(study)])
     return {
+        **({"functions": typed} if typed else {}),
         "experiment": study.experiment.name,
         "config": {
             name: text
@@ -252,6 +265,15 @@ def specification(study: Study) -> dict[str, Any]:
             for name, chosen in dataclasses.asdict(study.part).items()
         },
     }
+
+
+def _options(study: Study) -> list[tuple[str, Any]]:
+    """The functions among the values of all fields, by their spelling."""
+    grids = [study.vary, study.tune, *(arm.tune for arm in study.arms)]
+    values = [value for grid in grids for level in grid.values() for value in level]
+    values += [value for arm in study.arms for value in arm.values.values()]
+    values += [get(study.config, name) for name in leaves(type(study.config))]
+    return [(str(value), value.function) for value in values if isinstance(value, Option)]
 
 
 def label(study: Study, cell: int) -> str:

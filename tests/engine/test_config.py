@@ -289,3 +289,28 @@ def test_spelling_keeps_every_digit():
     assert [float(spell(value)) for value in values] == values
     steep = dataclasses.replace(ACTIVATIONS["leaky_relu"], parameters=(1 / 3,))
     assert parse(MLP["activation"], spell(steep)) == steep
+
+
+@dataclasses.dataclass(frozen=True)
+class Texts:
+    """Fields of text.
+
+    Attributes:
+        between: one text.
+        parts: several.
+    """
+
+    between: str = " "
+    parts: tuple[str, ...] = ("a", "b")
+
+
+def test_text_from_python_stays_as_it_is():
+    assert configs.fitted(Texts()) == Texts()
+    assert configs.fitted(Texts(between=" none ")).between == " none "
+    assert configs.fitted(Texts(parts=())).parts == ()
+
+
+@pytest.mark.parametrize("parts", [("a,b", "c"), ("",), (" a",), ("(a", "b)")])
+def test_texts_that_would_be_read_as_others_are_refused(parts):
+    with pytest.raises(UsageError, match=r"--parts: expected TEXT,\.\.\., not"):
+        configs.fitted(Texts(parts=parts))

@@ -1,5 +1,6 @@
 """When a training saves and stops: intervals, the time limit, signals."""
 
+import dataclasses
 import os
 import pathlib
 import signal
@@ -14,6 +15,8 @@ from experiments.engine.control import SIGNALS, Control, Interrupted, Saving, pa
 from experiments.engine.errors import UsageError
 from experiments.engine.log import read_lines
 from experiments.engine.record import ROOT
+from experiments.engine.run import train_study
+from experiments.engine.study import make_study
 from tests.engine import toy
 
 
@@ -126,6 +129,20 @@ def test_a_signal_sets_the_reason_and_the_handlers_come_back(number):
     with pytest.raises(ZeroDivisionError), Control():
         _ = 1 / 0
     assert [signal.getsignal(each) for each in SIGNALS] == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_before_training_leaves_with_75(tmp_path, number):
+    before = signal.getsignal(number)
+
+    def load(config, manual_dir):
+        signal.raise_signal(number)
+        return toy.load(config, manual_dir)
+
+    study = make_study(dataclasses.replace(toy.TOY, load=load), seeds=1)
+    with pytest.raises(Interrupted, match=f"stopped by {number.name}"):
+        train_study(study, tmp_path / "out", echo=print)
+    assert signal.getsignal(number) is before
 
 
 def test_after_the_first_interrupt_the_second_is_the_systems():

@@ -7,8 +7,10 @@ import pytest
 
 from experiments.engine import prepare
 from experiments.engine.errors import UsageError
+from experiments.engine.log import read_lines
 from experiments.engine.plan import Override
 from experiments.engine.run import train_study
+from experiments.engine.statistics import Metric
 from experiments.engine.study import make_study
 from tests.engine.toy import TOY
 
@@ -28,7 +30,23 @@ def pairs(*args):
     return scores | {"pair": jnp.ones(2)}, correct
 
 
+def float_correct(*args):
+    return TOY.evaluate(*args)[0], jnp.ones(11)
+
+
+def narrow_metrics(*args):
+    loss, (state, metrics) = TOY.loss_fn(*args)
+    narrow = {"hundred": jnp.int8(100), "yes": loss > -1, "half": jnp.float16(3e4)}
+    return loss, (state, {**metrics, **narrow})
+
+
 WRONG = {
+    "evaluate gives `correct` as float32 .11.: it is a bool for each example": {
+        "evaluate": float_correct
+    },
+    "metrics gives error twice: each needs a name of its own": {
+        "metrics": lambda config, spec: [*TOY.metrics(config, spec), Metric("error")]
+    },
     "loss_fn gives pair of shape .2,.: make it one number": {"loss_fn": vector_loss},
     "evaluate gives pair of shape .2,.: make it one number": {"evaluate": pairs},
     "evaluate gives size, but the experiment's metrics are to have error": {
@@ -55,3 +73,15 @@ def test_further_numbers_of_other_names_are_taken():
     experiment = dataclasses.replace(TOY, measure=lambda *args: {"bend": jnp.ones(())})
     study = make_study(experiment, TOY.config, seeds=1)
     assert prepare.prepare_programs(study, None, Override(), [], print)
+
+
+def test_means_over_an_epoch_are_right_whatever_the_type_of_a_metric(tmp_path):
+    """Sums in the metrics' own types overflow here, and bfloat16 stops at 256."""
+    experiment = dataclasses.replace(
+        TOY, loss_fn=narrow_metrics, metrics=lambda config, spec: list(TOY.metrics(config, spec))
+    )
+    study = make_study(experiment, TOY.config, seeds=1)
+    out = train_study(study, tmp_path / "out", echo=lambda text: None)
+    line = next(line for line in read_lines(out.folder) if line.get("epoch") == 2)
+    assert line["train_hundred"] == 100 and line["train_yes"] == 1
+    assert line["train_half"] == pytest.approx(3e4, rel=1e-3)

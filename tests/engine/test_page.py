@@ -15,6 +15,7 @@ from experiments import Entry
 from experiments.engine import cli
 from experiments.engine.jobs import tuning_jobs
 from experiments.engine.log import Log
+from experiments.engine.page import page as page_module
 from experiments.engine.page import told
 from experiments.engine.page.facts import read_facts
 from experiments.engine.page.vega import is_installed
@@ -314,3 +315,12 @@ def test_a_study_begun_from_python_has_no_command_to_train_it_again(tmp_path):
     said = page_of(opened).texts["#provenance"]
     assert "python my.py reproduce" not in said
     assert f"give reproduce {opened.folder} to the script that defines the experiment" in said
+
+
+def test_a_page_that_cannot_be_written_takes_nothing_else_with_it(tmp_path, monkeypatch):
+    def write_page(facts):
+        raise PermissionError(13, "Permission denied", "report.html")
+
+    monkeypatch.setattr(page_module, "write_page", write_page)
+    opened = write_folder(tmp_path / "closed", seeds=2)
+    assert told.page_line(opened) == "no page: report.html: Permission denied"

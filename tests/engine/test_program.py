@@ -145,7 +145,7 @@ def test_a_rate_is_measured_on_steps_that_are_thrown_away(compiled, monkeypatch)
 
 def test_an_epoch_without_a_step_is_refused():
     study = make_study(TOY, replace(TOY.config, {"batch_size": 99}), seeds=1)
-    with pytest.raises(UsageError, match="--batch-size is larger than the training set"):
+    with pytest.raises(UsageError, match="the batch is larger than the training set"):
         prepare.prepare_programs(study, None, Override(), [], print)
 
 

@@ -14,7 +14,7 @@ from experiments.engine.record import (
     sources,
     told,
 )
-from experiments.engine.sealed import read_json
+from experiments.engine.sealed import read_json, write_json
 from tests.engine.toy import load
 
 DATA = [load(None, None)]
@@ -148,3 +148,19 @@ def test_differences_in_words():
     ]
     gone = {**old, "sources": {"0.py": "x"}}
     assert differences(old, gone) == differences(gone, old) == {}
+
+
+def test_results_of_other_sources_are_told(tmp_path, train_toy):
+    """Not only where something trains: a finished study answers with what was trained then."""
+    said = []
+    whole = train_toy(seeds=1).folder
+    train_toy(seeds=1, out=whole, echo=said.append)
+    assert not [line for line in said if "other" in line]
+    path = whole / "record.json"
+    begun = read_json(path)
+    write_json(path, {**begun, "sources": {**begun["sources"], "tests/engine/toy.py": "0"}})
+    train_toy(seeds=1, out=whole, echo=said.append)
+    assert (
+        "warning: these results are of other source files: tests/engine/toy.py; another --out "
+        "trains by those of now"
+    ) in said

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 
 from experiments import mlp
+from experiments.data.dataset import Spec, make_dataset
 from experiments.engine import study as studies
 from experiments.engine.config import replace
 from experiments.engine.errors import UsageError
 from experiments.engine.jobs import programs, reporting_seeds, tuning_jobs, tuning_seeds
-from experiments.engine.prepare import possible_jobs
+from experiments.engine.plan import Override
+from experiments.engine.prepare import possible_jobs, prepare_programs
 from experiments.engine.study import FIRST_TUNING_SEED, factors, label, make_study, specification
+from tests.engine.toy import TOY
 
 GRID = {"activation": ["relu", "sigmoid", "tanh", "gelu"], "dropout": [0, 0.2, 0.5]}
 
@@ -184,3 +187,18 @@ def test_a_count_that_is_no_whole_number_is_refused(value):
     with pytest.raises(UsageError, match=f"seeds {value!r}: must be a whole number"):
         studies._whole("seeds", value)
     assert type(studies._whole("seeds", np.int64(2))) is int
+
+
+def test_an_experiment_has_epochs_and_something_to_test_with():
+    @dataclasses.dataclass(frozen=True)
+    class Bare:
+        rate: float = 0.1
+
+    with pytest.raises(TypeError, match="config: it needs a field `epochs`"):
+        dataclasses.replace(TOY, config=Bare())
+    splits = {"train": {"x": np.ones((3, 2))}}
+    with pytest.raises(UsageError, match="the data set mine has no split test"):
+        make_dataset("mine", splits, Spec((2,), 1))
+    study = make_study(TOY, replace(TOY.config, {"epochs": -1}), seeds=1)
+    with pytest.raises(UsageError, match="--epochs -1: at least 1"):
+        prepare_programs(study, None, Override(), [], print)

@@ -14,7 +14,7 @@ from experiments.engine.verdicts import diagnosis_text, in_order, medians, verdi
 from nets.activations import as_activation
 
 
-def layers(gradient, dead=(), saturated=(), mean=0.0):
+def layers(gradient, dead=(), saturated=(), mean: "float | None" = 0.0):
     """A diagnosis with gradient norms of layer_1, layer_2, ... and the output."""
     hidden = len(gradient) - 1
     names = [*(f"layer_{i + 1}" for i in range(hidden)), "output"]

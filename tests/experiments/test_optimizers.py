@@ -148,7 +148,8 @@ def test_steps_of_small_gradients_are_as_large_as_of_large_ones(name):
 
     def step(size: float) -> float:
         gradient = {"kernel": jnp.full((2, 2), size)}
-        return float(optimizer.update(gradient, optimizer.init(params), params)[0]["kernel"][0, 0])
+        updates: Any = optimizer.update(gradient, optimizer.init(params), params)[0]
+        return float(updates["kernel"][0, 0])
 
     assert step(1e-5) == pytest.approx(step(1.0), rel=0.05)
 

@@ -193,7 +193,7 @@ def test_a_nan_stays_in_its_windows():
 def test_means_of_large_windows_hold_in_half_precision():
     """A sum of ones in bfloat16 stops at 256."""
     x = jnp.ones((1, 28, 28, 2), jnp.bfloat16)
-    found = Pool("average", 28).apply({}, x)
+    found: Any = Pool("average", 28).apply({}, x)
     assert found.dtype == jnp.bfloat16
     np.testing.assert_array_equal(np.asarray(found, np.float32), 1.0)
 
@@ -201,9 +201,10 @@ def test_means_of_large_windows_hold_in_half_precision():
 def test_local_responses_are_summed_in_single_precision():
     """Squares that add up to less than half of 2's spacing in bfloat16 still count."""
     x = jnp.full((1, 1, 5), 4, jnp.bfloat16)
-    found = LocalResponseNorm(alpha=1e-2, k=2.0).apply({}, x)
+    layer: Any = LocalResponseNorm(alpha=1e-2, k=2.0)
+    found = layer.apply({}, x)
     assert found.dtype == jnp.bfloat16
-    wanted = LocalResponseNorm(alpha=1e-2, k=2.0).apply({}, x.astype(jnp.float32))
+    wanted = layer.apply({}, x.astype(jnp.float32))
     np.testing.assert_array_equal(np.asarray(found), np.asarray(wanted.astype(jnp.bfloat16)))
 
 

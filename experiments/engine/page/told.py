@@ -20,4 +20,7 @@ def page_line(opened: Reopened) -> str:
         return f"no page: it needs the extra `report`: {INSTALL}"
     from experiments.engine.page.page import write_page
 
-    return f"page: {write_page(read_facts(opened))}"
+    try:
+        return f"page: {write_page(read_facts(opened))}"
+    except OSError as error:
+        return f"no page: {error.filename}: {error.strerror}"

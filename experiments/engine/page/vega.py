@@ -2,11 +2,11 @@
 
 import functools
 import importlib.metadata
-import os
 import pathlib
 import uuid
 
 from experiments.engine.errors import UsageError
+from experiments.engine.paths import cache_folder
 
 SNIPPET = "window.vegaEmbed = vegaEmbed;"
 """What the page's own code needs of it all."""
@@ -45,9 +45,8 @@ def javascript() -> str:
     import vl_convert
 
     version = schema_version()
-    root = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     maker = importlib.metadata.version("vl-convert-python")
-    path = pathlib.Path(root) / "ablax" / f"vega-lite-{version}-by-vl-convert-{maker}.js"
+    path = cache_folder() / f"vega-lite-{version}-by-vl-convert-{maker}.js"
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError):

@@ -1,0 +1,45 @@
+"""Functions that stand in no file belong to a study by their code."""
+
+import dataclasses
+
+from experiments import mlp
+from experiments.engine.folder import default_folder
+from experiments.engine.functions import typed_functions
+from experiments.engine.study import make_study, specification
+
+ONE = "def bent(x):\n    return abs(x) if 'a' in {'a', 'b', 'c'} else x\n"
+
+
+def typed(text, filename="<cell 1>"):
+    """A function as a notebook has it."""
+    names = {}
+    exec(compile(text, filename, "exec"), names)
+    return names["bent"]
+
+
+def folder(activation, experiment=mlp.EXPERIMENT):
+    return default_folder(make_study(experiment, vary={"activation": [activation, "relu"]}))
+
+
+def test_a_function_typed_anew_with_other_code_is_another_study():
+    assert folder(typed(ONE)) == folder(typed("# one\n" + ONE, "<cell 2>"))
+    assert folder(typed(ONE)) != folder(typed(ONE.replace("abs(x)", "abs(-2 * x)")))
+    assert folder(typed(ONE)) != folder(typed(ONE.replace("'c'", "'d'")))
+
+
+def test_inner_functions_count():
+    outer = "def bent(x):\n    return (lambda y: y + 1)(x)\n"
+    assert folder(typed(outer)) != folder(typed(outer.replace("1", "2")))
+
+
+def test_the_functions_of_an_experiment_count_too():
+    def experiment(text):
+        return dataclasses.replace(mlp.EXPERIMENT, measure=typed(text))
+
+    one, other = (experiment(text) for text in (ONE, ONE.replace("x", "y")))
+    assert folder("tanh", one) == folder("tanh", experiment(ONE)) != folder("tanh", other)
+
+
+def test_functions_of_files_are_known_by_the_archived_sources():
+    assert typed_functions([("typed", typed), ("text", "relu"), ("folder", str)]) == {}
+    assert "functions" not in specification(make_study(mlp.EXPERIMENT, seeds=1))
