@@ -9,7 +9,7 @@ from typing import Any
 
 
 def typed_functions(given: Iterable[tuple[str, Any]]) -> dict[str, str]:
-    """Name -> 16 digits of the sha256 of the compiled code, of those functions that stand in no file.
+    """Name -> digits of a sha256 of the code, of those functions that stand in no file.
 
     A study archives source files; a function that is in none can be defined anew under its old
     name without a trace.
