@@ -18,6 +18,7 @@ from experiments.data import preprocess, split
 from experiments.data.dataset import Dataset, Spec
 from experiments.engine.experiment import Data, Experiment, Tree
 from experiments.engine.keys import Streams
+from experiments.engine.selection import check_selection
 from experiments.engine.statistics import Metric
 from experiments.objectives import check_objective, example_loss, penalty
 from experiments.optimizers import check_optimizer, make_optimizer
@@ -56,6 +57,7 @@ def check(config: Any, spec: Spec) -> None:
     split.check(config.data, spec)
     check_optimizer(config.optimizer, split.training_size(config.data, spec.train_rows))
     check_objective(config.objective)
+    check_selection(config.selection)
 
 
 @functools.lru_cache(maxsize=128)

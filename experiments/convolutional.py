@@ -13,7 +13,6 @@ from experiments.data.dataset import Spec
 from experiments.engine.config import split
 from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Data
-from experiments.engine.selection import check_selection
 
 
 def check(config: Any, spec: Spec, make_net: Callable[[Any, Spec], nn.Module]) -> None:
@@ -24,7 +23,6 @@ def check(config: Any, spec: Spec, make_net: Callable[[Any, Spec], nn.Module]) -
         ValueError: windows that do not fit the inputs, or another net that cannot be.
     """
     check_augmented(config, spec)
-    check_selection(config.selection)
     if config.data.components is not None:
         raise UsageError("--components: what is left of an image has no positions to slide over")
     if config.dropout is not None and not 0 <= config.dropout < 1:

@@ -9,7 +9,7 @@ from experiments import classification
 from experiments.data.dataset import Spec
 from experiments.data.split import Data
 from experiments.engine.errors import UsageError
-from experiments.engine.selection import Selection, check_selection
+from experiments.engine.selection import Selection
 from experiments.engine.values import Choices, spell
 from experiments.objectives import Objective
 from experiments.optimizers import Optimizer
@@ -62,7 +62,6 @@ class Config:
 def check(config: Any, spec: Spec) -> None:
     """Refuses values that cannot train. Raises `UsageError`."""
     classification.check(config, spec)
-    check_selection(config.selection)
     if any(width < 1 for width in config.width):
         raise UsageError(f"--width {spell(config.width)}: every layer needs at least one unit")
     for flag, rate in {

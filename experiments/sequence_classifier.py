@@ -7,7 +7,7 @@ from experiments import classification
 from experiments.data.dataset import Spec
 from experiments.data.split import Data
 from experiments.engine.errors import UsageError
-from experiments.engine.selection import Selection, check_selection
+from experiments.engine.selection import Selection
 from experiments.objectives import Objective
 from experiments.optimizers import Optimizer
 from experiments.recurrent import Layers, check_layers, make_stack
@@ -40,7 +40,6 @@ class Config:
 def check(config: Any, spec: Spec) -> None:
     """Refuses values that cannot train. Raises `UsageError`."""
     classification.check(config, spec)
-    check_selection(config.selection)
     check_layers(config.layers)
     if config.objective.max_norm is not None:
         raise UsageError("--max-norm: not with recurrent layers, whose units have weights in parts")
