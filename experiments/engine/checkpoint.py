@@ -85,7 +85,7 @@ class Checkpoints:
             free = shutil.disk_usage(self._folder).free
             if free < size + SPARE_BYTES:
                 needed = (size + SPARE_BYTES) / 1e6
-                raise OSError(f"{needed:.1f} MB are to be free, {free / 1e6:.1f} MB are")
+                raise OSError(f"{needed:.1f} MB needed, {free / 1e6:.1f} MB free")
         except OSError as error:
             raise _failed(error) from error
 

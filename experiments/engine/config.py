@@ -197,7 +197,8 @@ def coerce(leaf: Leaf, value: Any) -> Any:
         return value if leaf.kind is str else parse(leaf, value)
     try:
         found = fit(leaf.kind, value)
-        if isinstance(found, tuple) and parse_text(leaf.kind, spell(found)) != found:
+        texts = isinstance(found, tuple) and any(isinstance(item, str) for item in found)
+        if texts and parse_text(leaf.kind, spell(found)) != found:
             raise ValueError
         return found
     except ValueError:

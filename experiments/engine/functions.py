@@ -4,7 +4,7 @@ import hashlib
 import inspect
 import pathlib
 from collections.abc import Iterable
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any
 
 
@@ -19,16 +19,26 @@ def typed_functions(given: Iterable[tuple[str, Any]]) -> dict[str, str]:
     """
     found = {}
     for name, value in given:
-        code = getattr(inspect.unwrap(value), "__code__", None) if callable(value) else None
-        if isinstance(code, CodeType) and not pathlib.Path(code.co_filename).is_file():
-            found[name] = hashlib.sha256(repr(_content(code)).encode()).hexdigest()[:16]
+        function = inspect.unwrap(value) if callable(value) else None
+        if not isinstance(function, FunctionType):
+            continue
+        if not pathlib.Path(function.__code__.co_filename).is_file():
+            content = _content(function.__code__), _held(function)
+            found[name] = hashlib.sha256(repr(content).encode()).hexdigest()[:16]
     return found
 
 
 def _content(code: CodeType) -> tuple[Any, ...]:
-    """What a function does, without where it stands."""
+    """What code does, without where it stands."""
     constants = [_content(c) if isinstance(c, CodeType) else _constant(c) for c in code.co_consts]
     return code.co_code.hex(), code.co_names, code.co_varnames, constants
+
+
+def _held(function: FunctionType) -> list[str]:
+    """Numbers and texts among a function's defaults and what it closes over."""
+    closed = [cell.cell_contents for cell in function.__closure__ or ()]
+    defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    return [repr(value) for value in [*closed, *defaults] if isinstance(value, int | float | str)]
 
 
 def _constant(value: Any) -> str:

@@ -161,7 +161,7 @@ class Trainer:
             x = jax.tree.map(lambda leaf: leaf[i], xs)
             state, metrics = self._step(model, state, data, x, replica.seed)
             return state, jax.tree.map(
-                lambda total, m: total + m.astype(total.dtype), sums, metrics
+                lambda total, m: total + jnp.asarray(m, total.dtype), sums, metrics
             )
 
         return jax.lax.fori_loop(start, stop, body, (state, sums))

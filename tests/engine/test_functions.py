@@ -32,6 +32,14 @@ def test_inner_functions_count():
     assert folder(typed(outer)) != folder(typed(outer.replace("1", "2")))
 
 
+def test_defaults_and_what_a_function_closes_over_count():
+    default = "def bent(x, slope=1.0):\n    return slope * x\n"
+    assert folder(typed(default)) != folder(typed(default.replace("1.0", "2.0")))
+    closed = "def make(slope):\n    def bent(x):\n        return slope * x\n    return bent\n"
+    one, other = (typed(f"{closed}bent = make({slope})\n") for slope in (1, 2))
+    assert folder(one) != folder(other)
+
+
 def test_the_functions_of_an_experiment_count_too():
     def experiment(text):
         return dataclasses.replace(mlp.EXPERIMENT, measure=typed(text))

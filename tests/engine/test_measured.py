@@ -36,7 +36,7 @@ def float_correct(*args):
 
 def narrow_metrics(*args):
     loss, (state, metrics) = TOY.loss_fn(*args)
-    narrow = {"hundred": jnp.int8(100), "yes": loss > -1, "half": jnp.float16(3e4)}
+    narrow = {"hundred": jnp.int8(100), "yes": loss > -1, "half": jnp.float16(3e4), "plain": 2.0}
     return loss, (state, {**metrics, **narrow})
 
 
@@ -83,5 +83,5 @@ def test_means_over_an_epoch_are_right_whatever_the_type_of_a_metric(tmp_path):
     study = make_study(experiment, TOY.config, seeds=1)
     out = train_study(study, tmp_path / "out", echo=lambda text: None)
     line = next(line for line in read_lines(out.folder) if line.get("epoch") == 2)
-    assert line["train_hundred"] == 100 and line["train_yes"] == 1
+    assert (line["train_hundred"], line["train_yes"], line["train_plain"]) == (100, 1, 2)
     assert line["train_half"] == pytest.approx(3e4, rel=1e-3)

@@ -23,4 +23,4 @@ def page_line(opened: Reopened) -> str:
     try:
         return f"page: {write_page(read_facts(opened))}"
     except OSError as error:
-        return f"no page: {error.filename}: {error.strerror}"
+        return f"no page: {error.filename or opened.folder}: {error.strerror}"
