@@ -84,9 +84,9 @@ def main(
     except SystemExit as stop:  # tyro has printed a help text
         return stop.code if isinstance(stop.code, int) else UsageError.code
     except (KeyboardInterrupt, ImportError) as error:
-        if _is_not_installed(error):
+        if isinstance(error, ModuleNotFoundError) and error.name in NEEDED:
             print(
-                f"{prog}: this Python has no {getattr(error, 'name', '')}: `make .venv/.ready` "
+                f"{prog}: this Python has no {error.name}: `make .venv/.ready` "
                 "installs what Ablax needs; then use .venv/bin/python",
                 file=sys.stderr,
             )
@@ -111,10 +111,6 @@ def main(
             file=sys.stderr,
         )
         return AblaxError.code
-
-
-def _is_not_installed(error: BaseException) -> bool:
-    return isinstance(error, ModuleNotFoundError) and error.name in NEEDED
 
 
 def _is_interrupt(error: BaseException | None) -> bool:
