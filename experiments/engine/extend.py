@@ -11,12 +11,12 @@ from experiments.engine.config import replace
 from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Data
 from experiments.engine.folder import read_study, write_study
+from experiments.engine.jobs import missing_replicas
 from experiments.engine.lease import lease
 from experiments.engine.log import Log, finished, read_lines
 from experiments.engine.plan import Override
 from experiments.engine.prepare import Prepared, epochs_of, prepare_programs, shapes_of
 from experiments.engine.reopen import Reopened
-from experiments.engine.run import missing_replicas
 from experiments.engine.sealed import write_bytes
 from experiments.engine.study import Study, specification
 

@@ -12,12 +12,12 @@ from typing import Any
 from experiments.engine import answer, results
 from experiments.engine.config import describe, get, leaves, spell
 from experiments.engine.errors import UsageError
+from experiments.engine.jobs import missing_replicas
 from experiments.engine.log import finished, read_lines
 from experiments.engine.parameters import DIGEST, digest_of, parameters_path, read_parameters
 from experiments.engine.paths import file_to_write
 from experiments.engine.record import ROOT
 from experiments.engine.reopen import Reopened
-from experiments.engine.run import missing_replicas
 from experiments.engine.sealed import read_json, write_bytes
 from experiments.engine.statistics import Metric
 from experiments.engine.study import Study, factors, label

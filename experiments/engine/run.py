@@ -4,13 +4,12 @@ import concurrent.futures
 import dataclasses
 import pathlib
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from experiments.data.dataset import Dataset
 from experiments.engine import results
+from experiments.engine.beginning import begin, datasets_of, digests_of, note_look, take_up
 from experiments.engine.checkpoint import Checkpoints
-from experiments.engine.config import describe
 from experiments.engine.control import Control, Saving, leaving_at_signals
 from experiments.engine.devices import setup
 from experiments.engine.errors import UsageError
@@ -22,19 +21,17 @@ from experiments.engine.folder import (
     most_devices,
     write_study,
 )
-from experiments.engine.jobs import reporting_pairs, tuning_jobs
+from experiments.engine.jobs import missing_replicas, tuning_jobs
 from experiments.engine.lease import lease
 from experiments.engine.log import Log, damaged_lines, finished, read_lines
 from experiments.engine.parameters import damage_told
 from experiments.engine.plan import Override
-from experiments.engine.prepare import Prepared, epochs_of, prepare_programs
+from experiments.engine.prepare import Prepared, prepare_programs
 from experiments.engine.preview import program_table
 from experiments.engine.progress import Meter
 from experiments.engine.record import (
-    begin_record,
     continue_record,
     tell_other_sources,
-    utc_now,
 )
 from experiments.engine.session import Session, begun_keys, train_jobs
 from experiments.engine.standing import Board
@@ -143,7 +140,7 @@ def _prepare(
     plans = contents["programs"] or recorded.get("programs", ())
     setup(most_devices(plans))
     prepared = prepare_programs(study, manual_dir, override, plans, echo)
-    if not {*_digests(prepared)} <= {*recorded.get("data", _digests(prepared))}:
+    if not {*digests_of(prepared)} <= {*recorded.get("data", digests_of(prepared))}:
         raise UsageError(
             "the data are not those of the recorded study, only of the same name; bring those back"
         )
@@ -167,7 +164,7 @@ def _train_in(
         if claim_folder(folder, study) != contents:
             raise UsageError(f"{folder} was changed by another process just now; try again")
         if contents["programs"]:
-            _take_up(folder, study, contents, prepared, saving, echo)
+            take_up(folder, study, contents, prepared, saving, echo)
         else:
             contents["extendable"] = saving.extendable
             begin(folder, study, contents, prepared, metrics)
@@ -182,81 +179,12 @@ def _train_in(
             finally:
                 saved[0].wait()
             control.refuse_lost()
-        _look(contents, study)
+        note_look(contents, study)
         write_study(folder, contents)
         write_results(folder, study, done)
         answer = results.answer(study, metrics, read_lines(folder), len(contents["looks"]), width)
         results.save(folder, answer)
     return Outcome(folder, study, answer.analysis, answer.text, done)
-
-
-def _take_up(
-    folder: pathlib.Path,
-    study: Study,
-    contents: dict[str, Any],
-    prepared: Mapping[Any, Prepared],
-    saving: Saving,
-    echo: Callable[[str], None],
-) -> None:
-    """Goes on with a study that was begun: on the same data, and with more seeds if asked."""
-    _check_data(folder, contents, prepared)
-    if saving.extendable and not contents.get("extendable"):
-        echo("warning: this study was begun without --extendable, which changes nothing now")
-    if study.seeds > contents.get("seeds", 0):
-        contents["seeds"] = study.seeds  # what `resume` goes on with
-        write_study(folder, contents)
-
-
-def begin(
-    folder: pathlib.Path,
-    study: Study,
-    contents: dict[str, Any],
-    prepared: Mapping[Any, Prepared],
-    metrics: Sequence[Metric],
-) -> None:
-    """Writes what is known before training: `study.json`, `record.json`, the sources.
-
-    "programs" comes last: without it the folder is begun again.
-    """
-    contents |= {
-        "name": study.name,
-        "question": study.question,
-        "margin": study.margin,
-        "seeds": study.seeds,
-        "data": _digests(prepared),
-    }
-    write_study(folder, contents)
-    begin_record(folder, _datasets(prepared))
-    contents["metrics"] = [dataclasses.asdict(metric) for metric in metrics]
-    contents["programs"] = [
-        {
-            "static": describe(entry.static),
-            "lanes": entry.plan.layout.lanes,
-            "devices": entry.plan.layout.devices,
-            "shares": entry.plan.layout.shares,
-            "flops_per_step": entry.cost.flops_per_step,
-        }
-        for entry in prepared.values()
-    ]
-    write_study(folder, contents)
-
-
-def _datasets(prepared: Mapping[Any, Prepared]) -> list[Dataset]:
-    return list({entry.dataset.digest: entry.dataset for entry in prepared.values()}.values())
-
-
-def _digests(prepared: Mapping[Any, Prepared]) -> list[str]:
-    return sorted({entry.dataset.digest for entry in prepared.values()})
-
-
-def _check_data(
-    folder: pathlib.Path, contents: Mapping[str, Any], prepared: Mapping[Any, Prepared]
-) -> None:
-    if contents.get("data") != _digests(prepared):
-        raise UsageError(
-            f"{folder} was begun with other data of that name; bring them back, or choose "
-            "another --out"
-        )
 
 
 def _train(
@@ -283,7 +211,7 @@ def _train(
             echo("every replica was trained before: nothing to do")
             tell_other_sources(folder, echo)
             return done
-        continue_record(folder, _datasets(prepared), echo)
+        continue_record(folder, datasets_of(prepared), echo)
         echo(program_table(prepared, width))
         steps = max(entry.trainer.total_steps for entry in prepared.values())
         board = Board(study, metric, read_lines(folder))
@@ -308,29 +236,3 @@ def _train(
         f"{time.perf_counter() - started:.1f} s, compiling included"
     )
     return done
-
-
-def missing_replicas(study: Study, done: Collection[tuple[Any, ...]]) -> int:
-    """How many replicas of both phases have no final line."""
-    tuned = sum(job.key not in done for job in tuning_jobs(study))
-    reported = {(cell, seed) for phase, cell, _, seed in done if phase == "report"}
-    return tuned + len(set(reporting_pairs(study)) - reported)
-
-
-def _look(contents: dict[str, Any], study: Study) -> None:
-    """Notes that the results were looked at with these seeds, epochs and margin; the last is last.
-
-    A look at a training that was made longer since says how many epochs it was, one by another
-    margin by which.
-    """
-    looks, epochs = contents["looks"], epochs_of(study.config)
-    if contents["margin"] != study.margin:
-        looks = [{"margin": contents["margin"], **look} for look in looks]
-    contents["margin"] = study.margin
-
-    def way(look: Mapping[str, Any]) -> tuple[Any, ...]:
-        return look["seeds"], look.get("epochs", epochs), look.get("margin", study.margin)
-
-    this = {"seeds": study.seeds, "time": utc_now()}
-    same = [look for look in looks if way(look) == way(this)]
-    contents["looks"] = [*(look for look in looks if look not in same), *(same or [this])]
