@@ -1,46 +1,86 @@
-"""Functions that no source file holds: typed into a notebook or a shell, known by their code."""
+"""What no source file holds: typed into a notebook or a shell, known by its code."""
 
 import hashlib
 import inspect
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import CodeType, FunctionType
 from typing import Any
 
 
 def typed_functions(given: Iterable[tuple[str, Any]]) -> dict[str, str]:
-    """Name -> digits of a sha256 of the code, of those functions that stand in no file.
+    """Name -> digits of a sha256 of what they do, of those functions that stand in no file.
 
     A study archives source files; a function that is in none can be defined anew under its old
-    name without a trace.
+    name without a trace, and so can the functions, classes, numbers and texts that it names.
 
     Args:
-        given: names and values; other values than functions are passed over.
+        given: names and values; other values than functions and classes are passed over.
     """
     found = {}
     for name, value in given:
-        function = inspect.unwrap(value) if callable(value) else None
-        if not isinstance(function, FunctionType):
-            continue
-        if not pathlib.Path(function.__code__.co_filename).is_file():
-            content = _content(function.__code__), _held(function)
+        content = _content(value, frozenset()) if callable(value) else None
+        if content is not None:
             found[name] = hashlib.sha256(repr(content).encode()).hexdigest()[:16]
     return found
 
 
-def _content(code: CodeType) -> tuple[Any, ...]:
+def _content(value: Any, above: frozenset[Any]) -> Any:
+    """What decides what a value does; None where it stands in a file or is one of those `above`."""
+    if isinstance(value, int | float | str | None):
+        return repr(value)
+    if isinstance(value, tuple | list):
+        return [_content(each, above) for each in value]
+    value = inspect.unwrap(value) if callable(value) else value
+    if not isinstance(value, FunctionType | type) or value in above or _in_a_file(value):
+        return None
+    above |= {value}
+    if isinstance(value, FunctionType):
+        return _code(value.__code__), [_content(each, above) for each in _named(value)]
+    members = [(name, each) for name, each in vars(value).items() if _counts(name, each)]
+    return [(name, _content(each, above)) for name, each in (*enumerate(value.__bases__), *members)]
+
+
+def _in_a_file(value: FunctionType | type) -> bool:
+    """Or in a library of machine code, as classes are that hold no function of Python's."""
+    if isinstance(value, type) and not any(
+        isinstance(m, FunctionType) for m in vars(value).values()
+    ):
+        return True
+    try:
+        return pathlib.Path(inspect.getfile(value)).is_file()
+    except (TypeError, OSError):
+        return False
+
+
+def _code(code: CodeType) -> tuple[Any, ...]:
     """What code does, without where it stands."""
-    constants = [_content(c) if isinstance(c, CodeType) else _constant(c) for c in code.co_consts]
+    constants = [_code(c) if isinstance(c, CodeType) else _constant(c) for c in code.co_consts]
     return code.co_code.hex(), code.co_names, code.co_varnames, constants
-
-
-def _held(function: FunctionType) -> list[str]:
-    """Numbers and texts among a function's defaults and what it closes over."""
-    closed = [cell.cell_contents for cell in function.__closure__ or ()]
-    defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
-    return [repr(value) for value in [*closed, *defaults] if isinstance(value, int | float | str)]
 
 
 def _constant(value: Any) -> str:
     """Sets have no order of their own."""
     return repr(sorted(map(repr, value)) if isinstance(value, frozenset) else value)
+
+
+def _named(function: FunctionType) -> Iterator[Any]:
+    """A function's defaults, what it closes over, and what it finds by name outside of it."""
+    yield from function.__defaults__ or ()
+    yield from (function.__kwdefaults__ or {}).values()
+    yield from (cell.cell_contents for cell in function.__closure__ or ())
+    names = (name for code in _codes(function.__code__) for name in code.co_names)
+    yield from (function.__globals__.get(name) for name in names)
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """Code and that of the functions inside it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def _counts(name: str, member: Any) -> bool:
+    """Whether a member of a class is its author's: no note of Python's about the class."""
+    return isinstance(member, FunctionType) or not name.startswith("__")

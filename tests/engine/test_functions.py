@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import pytest
+
 from experiments import mlp
 from experiments.engine.folder import default_folder
 from experiments.engine.functions import typed_functions
@@ -12,7 +14,7 @@ ONE = "def bent(x):\n    return abs(x) if 'a' in {'a', 'b', 'c'} else x\n"
 
 def typed(text, filename="<cell 1>"):
     """A function as a notebook has it."""
-    names = {}
+    names = {"__name__": "cells"}
     exec(compile(text, filename, "exec"), names)
     return names["bent"]
 
@@ -46,6 +48,46 @@ def test_the_functions_of_an_experiment_count_too():
 
     one, other = (experiment(text) for text in (ONE, ONE.replace("x", "y")))
     assert folder("tanh", one) == folder("tanh", experiment(ONE)) != folder("tanh", other)
+
+
+NET = """
+import flax.linen as nn
+import jax.numpy as jnp
+
+slope = 1.0
+
+def helper(x):
+    return slope * x
+
+class Net(nn.Module):
+    width: int = 4
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        return helper(nn.Dense(self.width)(x))
+
+def bent(config, spec):
+    return Net()
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("slope = 1.0", "slope = 2.0"), ("slope * x", "slope + x"), ("= 4", "= 5"), ("Dense", "Conv")],
+)
+def test_what_a_function_finds_by_name_counts(old, new):
+    """The net's class, its fields, a function it calls and a number that one reads."""
+
+    def experiment(text):
+        return dataclasses.replace(mlp.EXPERIMENT, make_net=typed(text))
+
+    assert folder("tanh", experiment(NET)) == folder("tanh", experiment("# one" + NET))
+    assert folder("tanh", experiment(NET)) != folder("tanh", experiment(NET.replace(old, new)))
+
+
+def test_functions_that_call_each_other_and_themselves():
+    text = "def other(x):\n    return bent(x)\n\ndef bent(x):\n    return other(x) or bent(x)\n"
+    assert folder(typed(text)) != folder(typed(text.replace("or", "and")))
 
 
 def test_functions_of_files_are_known_by_the_archived_sources():
