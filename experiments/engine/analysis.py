@@ -23,6 +23,7 @@ def analyse(
     looks: int = 1,
     confidence: float = 0.95,
     edge_cells: Sequence[int] = (),
+    copied_cells: Sequence[int] = (),
     exploratory: bool = False,
 ) -> Analysis:
     """Analyses one metric of a study.
@@ -37,6 +38,8 @@ def analyse(
         confidence: of intervals; 1 - confidence is the error level of verdicts.
         edge_cells: rows of `grid.cells` whose tuned value sits at the edge of its grid; verdicts
             on contrasts with such a cell are withheld.
+        copied_cells: rows whose seeds are all the same replica, so that they are no sample;
+            contrasts between such cells have no test.
         exploratory: whether this is not the declared primary metric (or the looks were not
             planned): no corrections, no interactions, no verdicts.
 
@@ -44,7 +47,9 @@ def analyse(
         ValueError: the grid contradicts itself, or a number is out of its range.
     """
     _check(grid, margin, looks, confidence, edge_cells)
-    rules = Rules(1 - confidence, margin, looks, exploratory, frozenset(edge_cells))
+    rules = Rules(
+        1 - confidence, margin, looks, exploratory, frozenset(edge_cells), frozenset(copied_cells)
+    )
     scores, family = score(grid, metric), pairings(grid)
     contrasts = compare(family, scores, rules)
     interactions, untested = interact(grid, scores, rules)

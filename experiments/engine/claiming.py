@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.engine import claim_text
 from experiments.engine.claim_text import Standing
-from experiments.engine.claims import Claim, Line, judge
+from experiments.engine.claims import Claim, Line, Quantity, judge
 from experiments.engine.cli import rows, terminal_width
 from experiments.engine.errors import UsageError
 from experiments.engine.paths import path_of
@@ -55,10 +55,17 @@ def values_of(claim: Claim, lines: Sequence[Line]) -> dict[str, np.ndarray]:
     seeds = sorted({seed for _, seed in done})
     values = {row: np.full(len(seeds), np.nan) for row in claim.rows}
     for (cell, seed), own in done.items():
-        diverged = own[-1]["status"] == "diverged"
-        value = claim.quantity.worst if diverged else claim.quantity.read(own)
-        values[list(claim.rows)[cell]][seeds.index(seed)] = value
+        values[list(claim.rows)[cell]][seeds.index(seed)] = _number(claim.quantity, own)
     return values
+
+
+def _number(quantity: Quantity, own: Sequence[Line]) -> float:
+    """What a replica scored; the worst if it diverged or its number is not finite (null)."""
+    if own[-1]["status"] == "diverged":
+        return quantity.worst
+    known = [{k: np.nan if v is None else v for k, v in line.items()} for line in own]
+    value = quantity.read(known)
+    return value if np.isfinite(value) else quantity.worst
 
 
 def standing_in(name: str, claim: Claim, folder: pathlib.Path) -> Standing:
@@ -84,19 +91,25 @@ def standings(
 
     Args:
         out: a study folder, or a folder of them; the default folders below `runs/` if None.
+
+    Raises:
+        UsageError: `out` is no folder.
     """
     from experiments.engine.folder import default_folder
 
+    below = [] if out is None else _below(path_of(out))
     found = []
     for name, claim in claims.items():
         study = study_of(name, claim, experiments[claim.experiment].load(), None)
-        places = [default_folder(study)] if out is None else _below(path_of(out))
+        places = [default_folder(study)] if out is None else below
         own = [place for place in places if _holds(place, study)]
         found.append(standing_in(name, claim, own[0]) if own else Standing(name, claim))
     return found
 
 
 def _below(folder: pathlib.Path) -> list[pathlib.Path]:
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: there is no such folder")
     return [folder, *sorted(path for path in folder.glob("*") if path.is_dir())]
 
 

@@ -66,8 +66,8 @@ class Quantity:
         name: "test error".
         unit: "%".
         read: the recorded lines of one replica, its final line last -> the number.
-        worst: of a replica that diverged; the score of guessing where there is one. Infinite values
-            leave a mean or ratio without a verdict.
+        worst: of a replica that diverged or whose number is not finite; the score of guessing where
+            there is one. Infinite values leave a mean or ratio without a verdict.
         decimals: shown.
     """
 

@@ -54,7 +54,7 @@ _TAKEN = {
 }
 HELP = ("-h", "--help")
 INTERRUPTED = 130
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.EFBIG)
 NAMED = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.EPERM)
 """Errors of the disk, and of a path where they name it: no mistakes of the program."""
 NEEDED = ("jax", "flax", "optax", "numpy", "scipy", "tyro", "docstring_parser", "jaxtyping")

@@ -21,13 +21,18 @@ from experiments.engine.statistics import (
 
 @dataclass(frozen=True)
 class Rules:
-    """What a verdict must satisfy; `edge_cells` are the rows tuned to the edge of their grid."""
+    """What a verdict must satisfy.
+
+    `edge_cells` are the rows tuned to the edge of their grid, `copied_cells` those whose seeds are
+    all the same replica.
+    """
 
     alpha: float
     margin: float | None
     looks: int
     exploratory: bool
     edge_cells: frozenset[int]
+    copied_cells: frozenset[int] = frozenset()
 
     def share(self, size: int) -> float:
         """Bonferroni level of one of `size` contrasts at this look; alpha when exploratory."""
@@ -85,13 +90,14 @@ def _adjust(p: Sequence[float | None], rules: Rules) -> list[float]:
 def measure(pairing: Pairing, scores: Scores, rules: Rules, share: float) -> Contrast:
     """One contrast before its family is known, its interval at level 1 - share."""
     seen = sample(pairing, scores)
-    differences, test = seen.differences, _choose_test(seen)
+    copies = rules.copied_cells.issuperset(pairing.rows)
+    differences, test = seen.differences, None if copies else _choose_test(seen)
     collapsed, gain = bool(seen.failed.any()), scores.metric.direction * differences
     found = summarise(differences, share, seen.scale)
     if seen.ranked:
         found = Summary(found.n, None, None, None)
     flipped = _flipped(test, differences)
-    t, tost, detectable = _t_results(seen, rules.margin, share) if test == "t" else (None,) * 3
+    t, detectable = _t_results(differences, share) if test == "t" else (None, None)
     return Contrast(
         factor=pairing.factor,
         level=pairing.level,
@@ -106,14 +112,15 @@ def measure(pairing: Pairing, scores: Scores, rules: Rules, share: float) -> Con
         test=test,
         p=flipped if t is None else t,
         p_sign_flip=flipped,
-        p_equivalence=tost,
+        p_equivalence=_equivalence(seen, test, flipped, rules.margin),
         correlation=None if seen.ranked else paired.correlation(seen.level, seen.reference),
         detectable=detectable,
         wins=int((gain > 0).sum()),
         losses=int((gain < 0).sum()),
         failed=int(seen.failed.sum()),
         survivors=summarise(differences[seen.failed == 0], share) if collapsed else None,
-        divergence=_divergence(seen, len(pairing.level_rows)),
+        divergence=None if copies else _divergence(seen, len(pairing.level_rows)),
+        copies=copies,
         at_edge=not rules.edge_cells.isdisjoint(pairing.rows),
     )
 
@@ -131,15 +138,22 @@ def _choose_test(seen: Sample) -> Test | None:
     return "sign-flip" if alike or seen.failed.any() else "t"
 
 
-def _t_results(
-    seen: Sample, margin: float | None, share: float
-) -> tuple[float, float | None, float]:
-    """p of the paired t test, of TOST inside the margin, and the smallest detectable difference."""
-    differences = seen.differences
-    tost = None if margin is None else float(paired.equivalence_p(differences, margin))
+def _t_results(differences: np.ndarray, share: float) -> tuple[float, float]:
+    """p of the paired t test, and the smallest detectable difference."""
     effect = paired.detectable_effect(len(differences), share)
     p = float(paired.t_test(differences)[1])
-    return p, tost, float(differences.std(ddof=1)) * effect
+    return p, float(differences.std(ddof=1)) * effect
+
+
+def _equivalence(
+    seen: Sample, test: Test | None, flipped: float | None, margin: float | None
+) -> float | None:
+    """p of TOST inside the margin; of differences without spread, that of the flips if inside."""
+    if margin is None or test is None or seen.failed.any():
+        return None
+    if test == "t":
+        return float(paired.equivalence_p(seen.differences, margin))
+    return flipped if abs(seen.differences.mean()) < margin else 1.0
 
 
 def _flipped(test: Test | None, differences: np.ndarray) -> float | None:
@@ -171,8 +185,12 @@ def judge(contrast: Contrast, direction: int, rules: Rules, size: int) -> Contra
         reason = "a tuned value sits at the edge of its grid: widen --tune"
     elif verdict == "no verdict" and contrast.n < MINIMUM_SEEDS:
         reason = f"{MINIMUM_SEEDS} seeds or more give one"
+    elif verdict == "no verdict" and contrast.copies:
+        reason = "the seed changes nothing here: one replica, copied"
     elif verdict == "no verdict":
-        reason = "identical values at every seed: no p"
+        ranked = contrast.failed and contrast.estimate is None
+        same = "as many replicas diverged" if ranked else "identical values"
+        reason = f"{same} at every seed: no p"
     elif verdict == "equivalent" and (contrast.p_adjusted or 0.0) <= rules.alpha:
         reason = "not zero, but inside the margin"
     elif verdict == "undecided":

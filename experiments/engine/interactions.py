@@ -76,6 +76,8 @@ def interact(grid: Grid, scores: Scores, rules: Rules) -> tuple[tuple[Interactio
             (),
             f"Interactions are not tested: {n} complete seeds, {MINIMUM_SEEDS} are needed.",
         )
+    if rules.copied_cells.issuperset(np.flatnonzero(used).tolist()):
+        return (), "Interactions are not tested: the seed changes nothing in these cells."
     if np.isinf(values).any():
         return (
             (),

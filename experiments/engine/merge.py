@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from experiments.engine import results
+from experiments.engine.beginning import note_look
 from experiments.engine.errors import UsageError
 from experiments.engine.folder import claim_folder, folder_of, make_folder, shares_of, write_study
 from experiments.engine.jobs import reporting_pairs, reporting_seeds, tuning_jobs
 from experiments.engine.lease import lease
 from experiments.engine.log import Log, finished, line_key, read_lines
-from experiments.engine.record import differences, told, utc_now
+from experiments.engine.record import differences, told
 from experiments.engine.reopen import Reopened
 from experiments.engine.sealed import read_json, write_json
 from experiments.engine.statistics import Metric
@@ -104,10 +105,10 @@ def _layout(plan: Mapping[str, Any]) -> tuple[int, int, int]:
 
 
 def _refuse_strangers(parts: Sequence[Reopened]) -> None:
-    wanted = {**specification(parts[0].study), "part": None}
+    wanted = _shared(parts[0].study)
     digests: dict[str, str] = {}  # parts may vary the data set: they have some in common, or none
     for part in parts:
-        found = {**specification(part.study), "part": None}
+        found = _shared(part.study)
         different = [name for name in wanted if found[name] != wanted[name]]
         different += [
             f"the data {data['name']}"
@@ -119,6 +120,11 @@ def _refuse_strangers(parts: Sequence[Reopened]) -> None:
                 f"{part.folder} is not of the same study as {parts[0].folder}: they differ in "
                 f"{', '.join(different)}"
             )
+
+
+def _shared(study: Study) -> dict[str, Any]:
+    """What all parts of a study have in common."""
+    return {**specification(study), "part": None, "margin": study.margin}
 
 
 def _join(parts: Sequence[Reopened]) -> list[Line]:
@@ -183,9 +189,9 @@ def _write(
     with Log(folder) as log:
         log.keep(())
         log.write(lines, durable=True)
-    stamp = {"seeds": study.seeds, "time": utc_now()}
-    looks = max((part.contents["looks"] for part in parts), key=len) or [stamp]
+    looks = max((part.contents["looks"] for part in parts), key=len)
     contents = {**parts[0].contents, **specification(study), "seeds": study.seeds, "looks": looks}
+    note_look(contents, study)
     contents["extendable"] = False  # the parts' training states stay where they are
     programs = [program for part in parts for program in part.contents["programs"]]
     contents["programs"] = list({str(p["static"]): p for p in programs}.values())

@@ -12,7 +12,7 @@ from typing import Any
 from experiments.engine import answer, results
 from experiments.engine.config import describe, get, leaves, spell
 from experiments.engine.errors import UsageError
-from experiments.engine.jobs import missing_replicas
+from experiments.engine.jobs import missing_replicas, reporting_pairs
 from experiments.engine.log import finished, read_lines
 from experiments.engine.parameters import DIGEST, digest_of, parameters_path, read_parameters
 from experiments.engine.paths import file_to_write
@@ -21,6 +21,7 @@ from experiments.engine.reopen import Reopened
 from experiments.engine.sealed import read_json, write_bytes
 from experiments.engine.statistics import Metric
 from experiments.engine.study import Study, factors, label
+from experiments.engine.tables import contradiction, read_results
 
 LEFT_OUT = ("checkpoints", "lease.json")
 STREAMS = {
@@ -43,7 +44,7 @@ def pack(opened: Reopened, out: str | pathlib.Path | None = None) -> tuple[pathl
         The archive, and the paragraph.
 
     Raises:
-        UsageError: replicas are missing, or the record is damaged.
+        UsageError: replicas are missing, the record is damaged, or files contradict each other.
     """
     folder, study = opened.folder.resolve(), opened.study
     target = file_to_write(out or folder.with_name(folder.name + ".tar.gz"))
@@ -53,6 +54,7 @@ def pack(opened: Reopened, out: str | pathlib.Path | None = None) -> tuple[pathl
     if missing := missing_replicas(study, finished(lines)):
         raise UsageError(f"{folder}: {missing} replicas are missing; `resume {folder}` trains them")
     _refuse_other_parameters(folder, lines)
+    _refuse_other_table(folder, study, lines)
     try:
         record = read_json(folder / "record.json")
     except (OSError, ValueError) as error:
@@ -90,6 +92,19 @@ def _refuse_other_parameters(folder: pathlib.Path, lines: Sequence[Mapping[str, 
                     f"{path} is missing, damaged or not what was recorded: restore it, or take "
                     f"its like from `reproduce {folder}`"
                 )
+
+
+def _refuse_other_table(
+    folder: pathlib.Path, study: Study, lines: Sequence[Mapping[str, Any]]
+) -> None:
+    rows, pairs = read_results(folder), reporting_pairs(study)
+    for line in finished(lines).values():
+        place = line["cell"], line["seed"]
+        if line["phase"] != "report" or place not in pairs:
+            continue
+        if place not in rows or contradiction(study, line, rows[place]):
+            text = f"results.csv does not hold what metrics.jsonl does of cell {place[0]}, seed"
+            raise UsageError(f"{folder}: {text} {place[1]}; `resume {folder}` writes it anew")
 
 
 def _archive(name: str, files: Mapping[str, bytes]) -> bytes:

@@ -16,6 +16,7 @@ MOST_SEEDS = 1000
 POWER = 0.8
 ROUNDING = 1e-6
 """Relative: recorded numbers are float32, so smaller differences between them say nothing."""
+_BLOCK = 4096  # patterns of signs that are multiplied at once
 _TIE = 1e-9  # relative: flips this close to the observed statistic count as equal to it
 
 
@@ -38,17 +39,25 @@ def t_test(differences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @functools.cache
-def sign_flips(n: int) -> tuple[np.ndarray, bool]:
-    """Patterns of signs [flips, n], the first one unflipped, and whether they are exhaustive.
+def sign_flips(n: int) -> np.ndarray:
+    """Patterns of signs [flips, n], int8, the first one unflipped; all of them up to `EXACT_SEEDS`.
 
     A pattern and its mirror image give the same two-sided statistic, so the first sign stays +
     and 2^(n - 1) patterns stand for all 2^n.
     """
     if n <= EXACT_SEEDS:
         bits = np.arange(2 ** (n - 1))[:, None] >> np.arange(n - 1, -1, -1)[None, :]
-        return 1.0 - 2.0 * (bits & 1), True
-    draws = np.random.default_rng(0).choice([-1.0, 1.0], size=(MONTE_CARLO_FLIPS, n))
-    return np.concatenate([np.ones((1, n)), draws]), False
+        return (1 - 2 * (bits & 1)).astype(np.int8)
+    generator, flips = np.random.default_rng(0), np.ones((1 + MONTE_CARLO_FLIPS, n), np.int8)
+    flips[1:] = generator.choice(np.array([-1, 1], np.int8), size=(MONTE_CARLO_FLIPS, n))
+    return flips
+
+
+def _flipped_sums(differences: np.ndarray) -> np.ndarray:
+    """Sums [..., flips] of [..., n] differences under every pattern of signs."""
+    flips = sign_flips(differences.shape[-1])
+    blocks = (flips[i : i + _BLOCK].T for i in range(0, len(flips), _BLOCK))
+    return np.concatenate([differences @ block.astype(float) for block in blocks], axis=-1)
 
 
 def sign_flip_p(differences: np.ndarray) -> np.ndarray:
@@ -58,8 +67,7 @@ def sign_flip_p(differences: np.ndarray) -> np.ndarray:
     Monte Carlo case the observed pattern counts as one draw, so p is never zero (Phipson and
     Smyth, 2010).
     """
-    flips, _ = sign_flips(differences.shape[-1])
-    sums = np.abs(differences @ flips.T)
+    sums = np.abs(_flipped_sums(differences))
     slack = _TIE * np.abs(differences).sum(axis=-1, keepdims=True)
     return np.asarray((sums >= sums[..., :1] - slack).mean(axis=-1))
 
@@ -72,9 +80,8 @@ def max_t_p(differences: np.ndarray) -> np.ndarray:
     |t| and needs no variance.
     """
     n = differences.shape[-1]
-    flips, _ = sign_flips(n)
     power = np.square(differences).sum(axis=-1, keepdims=True)
-    statistic = np.square(differences @ flips.T)
+    statistic = np.square(_flipped_sums(differences))
     statistic = np.divide(statistic, n * power, out=np.zeros_like(statistic), where=power > 0)
     largest = statistic.max(axis=-2, keepdims=True)
     return (largest >= statistic[..., :1] * (1 - _TIE)).mean(axis=-1)

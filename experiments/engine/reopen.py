@@ -9,6 +9,7 @@ from experiments.engine import results
 from experiments.engine.config import coerce, leaf_of, leaves, replace
 from experiments.engine.errors import UsageError
 from experiments.engine.folder import read_study
+from experiments.engine.jobs import missing_replicas
 from experiments.engine.log import damaged_lines, finished, read_lines
 from experiments.engine.statistics import Metric
 from experiments.engine.study import Part, Study, make_study
@@ -35,7 +36,9 @@ class Reopened:
         """What recorded lines say so far; None while no replica has finished."""
         if not self.metrics or not finished(lines):
             return None
-        return results.answer(self.study, self.metrics, lines, len(self.contents["looks"]), width)
+        unfinished = missing_replicas(self.study, finished(lines))
+        looks = 0 if unfinished else len(self.contents["looks"])
+        return results.answer(self.study, self.metrics, lines, looks, width)
 
     def report(self, width: int, echo: Callable[[str], None] = print) -> str:
         """The answer from the recorded lines; says so where replicas are missing.

@@ -19,8 +19,8 @@ from experiments.engine.record import differences, make_record, told
 from experiments.engine.reopen import Reopened
 from experiments.engine.run import train_study
 from experiments.engine.sealed import read_json, write_json
-from experiments.engine.study import Part, Study, label
-from experiments.engine.tables import read_results, row_of
+from experiments.engine.study import Part, Study, label, specification
+from experiments.engine.tables import contradiction, read_results
 
 Line = Mapping[str, Any]
 REPRODUCTION = "reproduction.json"
@@ -80,12 +80,14 @@ def reproduce(
     if not 0 <= tolerance < math.inf:
         raise UsageError(f"--tolerance {tolerance:g}: 0 or a positive number")
     study = _part(recorded.study, cells, seeds)
+    part = specification(study)["part"]
     differ = _tell_environment(recorded.folder, echo)
-    folder = path_of(out) if out else _fresh(recorded.folder.resolve())
+    folder = path_of(out) if out else _fresh(recorded.folder.resolve(), part)
     _refuse_other(folder, study, recorded.folder)
     echo(f"training again into {folder}")
     make_folder(folder)
-    about = {"of": str(recorded.folder.resolve()), "tolerance": tolerance, "differs": differ}
+    about = {"of": str(recorded.folder.resolve()), "part": part, "tolerance": tolerance}
+    about["differs"] = differ
     if _begun(folder) is None:
         write_json(folder / REPRODUCTION, about)
     outcome = train_study(
@@ -125,10 +127,13 @@ def _part(study: Study, cells: Sequence[int], seeds: Sequence[int]) -> Study:
     return dataclasses.replace(study, part=part)
 
 
-def _fresh(folder: pathlib.Path) -> pathlib.Path:
-    """The first folder of that name that is not there, or that was left unfinished."""
+def _fresh(folder: pathlib.Path, part: Any) -> pathlib.Path:
+    """The first folder of that name that is not there, or where this part was left unfinished."""
     number, path = 1, folder.with_name(f"{folder.name}-reproduced")
-    while path.exists() and "replicas" in (_begun(path) or {"replicas": ()}):
+    while path.exists():
+        begun = _begun(path) or {}
+        if begun.get("part") == part and "replicas" not in begun:
+            break
         number += 1
         path = folder.with_name(f"{folder.name}-reproduced-{number}")
     return path
@@ -171,7 +176,7 @@ def compare(
     for cell, seed in reporting_pairs(study):
         old, new = (_report_line(lines, cell, seed) for lines in (before, again))
         name = _name(study, ("report", cell, (), seed))
-        if old is not None and (text := _table_says(study, old, rows.get((cell, seed)))):
+        if old is not None and (text := contradiction(study, old, rows.get((cell, seed)))):
             findings.append(Finding(name, "different", text))
             continue
         off = None
@@ -195,15 +200,6 @@ def _name(study: Study, key: tuple[Any, ...]) -> str:
 def _report_line(lines: Mapping[tuple[Any, ...], Line], cell: int, seed: int) -> Line | None:
     found = [line for (p, c, _, s), line in lines.items() if (p, c, s) == ("report", cell, seed)]
     return found[0] if found else None
-
-
-def _table_says(study: Study, line: Line, row: Mapping[str, str] | None) -> str:
-    """Where `results.csv` does not hold what `metrics.jsonl` does; "" where it agrees."""
-    if row is None:
-        return ""
-    wanted = {name: "" if v is None else str(v) for name, v in row_of(study, line).items()}
-    wrong = [name for name, text in wanted.items() if row.get(name) != text]
-    return f"results.csv records another {wrong[0]} than metrics.jsonl" if wrong else ""
 
 
 def _compare(

@@ -12,9 +12,10 @@ from experiments.data.dataset import Dataset
 from experiments.engine.analysis import analyse, to_json
 from experiments.engine.config import nearest
 from experiments.engine.errors import UsageError
-from experiments.engine.jobs import Job, make_job, reporting_pairs, reporting_seeds, tuning_jobs
+from experiments.engine.jobs import Job, make_job, reporting_pairs, reporting_seeds
 from experiments.engine.log import finished
 from experiments.engine.pairing import score
+from experiments.engine.parameters import DIGEST
 from experiments.engine.sealed import write_json, write_text
 from experiments.engine.statistics import Analysis, Grid, Metric
 from experiments.engine.study import Part, Study, factors, label
@@ -53,10 +54,12 @@ def metrics(study: Study, datasets: Sequence[Dataset]) -> list[Metric]:
 
 
 def report_jobs(study: Study, chosen: Mapping[tuple[int, int | None], Tuned]) -> list[Job]:
-    """The reporting replicas, at the tuned values."""
+    """The reporting replicas, at the tuned values, as far as those are known."""
     jobs = []
     for cell, seed in reporting_pairs(study):
         tuned = chosen.get((cell, seed)) or chosen.get((cell, None))
+        if study.cells[cell].tune and tuned is None:
+            continue
         jobs.append(make_job(study, "report", cell, tuned.values if tuned else {}, seed))
     return jobs
 
@@ -114,24 +117,31 @@ def answer(
             trains for the first time, which supports no verdict: peeking is not a look.
     """
     metric, done = metrics[0], finished(lines)
-    tuned_done = all(job.key in done for job in tuning_jobs(study))
-    chosen = choices(study, metric, done) if tuned_done else {}
-    jobs = report_jobs(study, chosen) if tuned_done else []
+    chosen = choices(study, metric, done)
+    jobs = report_jobs(study, chosen)
     edges = sorted({cell for (cell, _), tuned in chosen.items() if tuned.at_edge})
     grid = make_grid(study, jobs, done, f"test_{metric.name}")
+    some_seeds = study.part.seeds is not None  # looks at parts would not be counted
     early, looks = not looks, max(looks, 1)
+    copied = _copied(jobs, done, f"test_{metric.name}")
     analysis = analyse(
-        grid, metric, margin=study.margin, looks=looks, edge_cells=tuple(edges), exploratory=early
-    )
+        grid, metric, margin=study.margin, looks=looks, edge_cells=tuple(edges),
+        copied_cells=copied, exploratory=early or some_seeds,
+    )  # fmt: skip
     others = [
-        analyse(make_grid(study, jobs, done, column), other, looks=looks, exploratory=True)
+        analyse(
+            make_grid(study, jobs, done, column), other, looks=looks, copied_cells=copied,
+            exploratory=True,
+        )
         for other, column in _exploratory(metrics)
-    ]
+    ]  # fmt: skip
     train = score(make_grid(study, jobs, done, f"train_{metric.name}"), metric).values
     extra = {"train": _means(train), "gap": _gaps(train, score(grid, metric).values)}
     parts = textwrap.wrap(study.question, width)
     if study.part != Part():
-        parts += textwrap.wrap("Part of a study: `merge` joins the folders of all parts.", width)
+        lack = " There is no verdict on some of the seeds." if some_seeds else ""
+        text = f"Part of a study: `merge` joins the folders of all parts.{lack}"
+        parts += textwrap.wrap(text, width)
     if early:
         parts += textwrap.wrap("The study has not finished: no verdict until it has.", width)
     parts += [render(analysis, width=width, extra=extra)]
@@ -141,6 +151,15 @@ def answer(
     parts += tuning_text(study, chosen, metric, width)
     parts += diagnosis_text(lines, lambda cell: label(study, cell))
     return Answer(analysis, "\n".join(parts), tuple(others), extra, chosen, measures)
+
+
+def _copied(jobs: Sequence[Job], done: Done, column: str) -> tuple[int, ...]:
+    """Cells of which several seeds have finished, all with the same parameters and score."""
+    found: dict[int, list[Any]] = {}
+    for job in jobs:
+        if (line := done.get(job.key)) is not None:
+            found.setdefault(job.cell, []).append((line.get(DIGEST), line.get(column)))
+    return tuple(cell for cell, same in found.items() if len(same) > 1 == len(set(same)))
 
 
 def _means(values: np.ndarray) -> list[float | None]:

@@ -138,6 +138,7 @@ class Contrast:
         detectable: difference found with 80 % power at this n and Bonferroni level.
         wins, losses: seeds in which the level was better, worse.
         failed: replicas in it that diverged or did not train.
+        copies: whether the seeds of every cell in it are one replica, copied: no test.
         seeds_needed: total number of seeds that would about decide; None = not known or > 1000.
     """
 
@@ -163,6 +164,7 @@ class Contrast:
     survivors: Summary | None
     divergence: Divergence | None
     at_edge: bool
+    copies: bool = False
     p_adjusted: float | None = None
     verdict: Verdict = "no verdict"
     reason: str = ""

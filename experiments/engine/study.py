@@ -163,14 +163,14 @@ def make_study(
 
 
 def checked(study: Study) -> Study:
-    """The study with its counts as whole numbers.
+    """The study with its counts as whole numbers and its streams as a tuple.
 
     Raises:
         UsageError: it cannot be trained or kept; says what is wrong.
     """
-    study = dataclasses.replace(
-        study, **{name: _whole(name, getattr(study, name)) for name in COUNTS}
-    )
+    counts = {name: _whole(name, getattr(study, name)) for name in COUNTS}
+    texts = {name: _text(name, getattr(study, name)) for name in ("metric", "name", "question")}
+    study = dataclasses.replace(study, fix=tuple(study.fix), **counts, **texts)
     if study.seeds < 1:
         raise UsageError(f"--seeds {study.seeds}: at least one seed is needed")
     if not 0 <= study.first_seed < FIRST_TUNING_SEED:
@@ -187,7 +187,7 @@ def checked(study: Study) -> Study:
         raise UsageError(f"--margin {study.margin}: must be a positive number")
     if unknown := [stream for stream in study.fix if stream not in STREAMS]:
         raise UsageError(f"--fix {unknown[0]}: streams are {', '.join(STREAMS)}")
-    if pathlib.PurePath(study.name).name != study.name:
+    if pathlib.PurePath(study.name).name != study.name or "\0" in study.name:
         raise UsageError(f"name {study.name!r}: it is part of a folder's name, so no / in it")
     if odd := [arm.name for arm in study.arms if not (isinstance(arm.name, str) and arm.name)]:
         raise UsageError(f"arm {odd[0]!r}: its name must be some text")
@@ -199,6 +199,12 @@ def _whole(name: str, value: Any) -> int:
         return operator.index(value)
     except TypeError:
         raise UsageError(f"{name} {value!r}: must be a whole number") from None
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise UsageError(f"{name} {value!r}: must be some text")
+    return value
 
 
 def _values(config: Any, given: Mapping[str, Sequence[Any]]) -> dict[str, tuple[Any, ...]]:

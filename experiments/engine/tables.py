@@ -74,3 +74,12 @@ def write_csv(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, buffer.getvalue())
+
+
+def contradiction(study: Study, line: Mapping[str, Any], row: Mapping[str, str] | None) -> str:
+    """Where `results.csv` does not hold what `metrics.jsonl` does; "" where it agrees."""
+    if row is None:
+        return ""
+    wanted = {name: "" if v is None else str(v) for name, v in row_of(study, line).items()}
+    wrong = [name for name, text in wanted.items() if row.get(name) != text]
+    return f"results.csv records another {wrong[0]} than metrics.jsonl" if wrong else ""

@@ -68,14 +68,19 @@ def _at_edge(values: Sequence[Any], value: Any) -> bool:
 
 
 def choices(study: Study, metric: Metric, done: Done) -> dict[tuple[int, int | None], Tuned]:
-    """What tuning chose, by (cell, None), or by (cell, seed) with `tune_per_seed`."""
+    """What tuning chose, by (cell, None), or by (cell, seed) with `tune_per_seed`.
+
+    Nothing where replicas that choose are missing.
+    """
     pairs: list[tuple[int, int | None]] = list(reporting_pairs(study))
     if not study.tune_per_seed:
         pairs = [(cell, None) for cell in part_cells(study)]
+    missing = [job for job in tuning_jobs(study) if job.key not in done]
+    open_pairs = {(job.cell, job.seed if study.tune_per_seed else None) for job in missing}
     return {
         (cell, seed): choose(study, metric, done, cell, seed)
         for cell, seed in pairs
-        if study.cells[cell].tune
+        if study.cells[cell].tune and (cell, seed) not in open_pairs
     }
 
 

@@ -186,6 +186,8 @@ def test_values_come_from_the_recorded_lines_of_finished_replicas():
     values = claiming.values_of(two, lines)
     np.testing.assert_array_equal(values["a"], [10, np.inf])
     np.testing.assert_array_equal(values["b"], [20, np.nan])
+    overflowed = [*recorded(1, 3, 0.2), *recorded(1, 4, None)]
+    np.testing.assert_array_equal(claiming.values_of(two, overflowed)["b"], [20, np.inf])
     chance = dataclasses.replace(two, quantity=dataclasses.replace(ERROR, worst=90.0))
     np.testing.assert_array_equal(claiming.values_of(chance, lines)["a"], [10, 90])
 
@@ -318,6 +320,8 @@ def test_a_claim_that_needs_a_gpu_is_not_started_on_a_cpu(command, tmp_path):
         (["tiny", "--rate", "0.1"], "unknown option --rate"),
         (["--tabel"], "unknown option --tabel; did you mean --table?"),
         (["--table", "tiny"], "--table: expected true or false"),
+        (["--out", "nowhere"], "nowhere: there is no such folder"),
+        (["--table", "--out", "nowhere"], "nowhere: there is no such folder"),
     ],
 )
 def test_mistakes_get_one_line(command, tmp_path, argv, message):

@@ -128,3 +128,12 @@ def test_fewer_seeds_than_before_are_a_further_look(whole, tmp_path):
     assert {line["seed"] for line in facts.lines} == {0, 1, 2, 3, 4}
     assert "look 2" in run(["resume", folder])[1]
     assert (folder / "results.csv").read_bytes() == (whole / "results.csv").read_bytes()
+
+
+def test_a_study_that_lacks_replicas_again_has_no_verdict(whole, tmp_path):
+    """A line was lost, or epochs are being added: what is left is not what was looked at."""
+    folder = shutil.copytree(whole, tmp_path / "study")
+    assert "no verdict until it has" not in run(["report", folder])[1]
+    path = folder / "metrics.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    assert "The study has not finished: no verdict until it has." in run(["report", folder])[1]

@@ -186,6 +186,12 @@ def test_parts_of_other_studies_are_refused(by_cell, train_toy, tmp_path):
         merge(opened([by_cell[0], other]), tmp_path / "merged")
 
 
+def test_parts_with_other_margins_are_refused(by_cell, train_toy, tmp_path):
+    part = train_part(train_toy, "2/2", margin=0.5)
+    with pytest.raises(UsageError, match=r"they differ in margin"):
+        merge(opened([by_cell[0], part]), tmp_path / "merged")
+
+
 def test_parts_on_other_data_are_refused(by_cell, train, tmp_path):
     def load_other(config, manual_dir):
         dataset = load(config, manual_dir)
@@ -263,6 +269,31 @@ def test_a_part_that_was_looked_at_more_often_counts(by_cell, tmp_path):
     write_json(part / "study.json", contents | {"looks": looks})
     merged = merge(opened([by_cell[0], part]), tmp_path / "merged")
     assert [look["seeds"] for look in merged.contents["looks"]] == [2, 4]
+
+
+def test_the_whole_is_looked_at_with_all_of_its_seeds(by_cell, tmp_path):
+    """Whatever a part was looked at with last."""
+    part = shutil.copytree(by_cell[1], tmp_path / "part")
+    contents = read_study(part)
+    write_json(
+        part / "study.json",
+        contents | {"looks": [*contents["looks"], {"seeds": 2, "time": "then"}]},
+    )
+    merged = merge(opened([by_cell[0], part]), tmp_path / "merged")
+    assert [look["seeds"] for look in merged.contents["looks"]] == [2, 4]
+    (again,) = opened([merged.folder])
+    assert again.report(100) + "\n" == (merged.folder / "report.txt").read_text()
+
+
+def test_some_of_the_seeds_give_no_verdict(train_toy):
+    """Looks at parts are not counted when they are merged."""
+    options = {"vary": {"rate": [0.03, 0.1]}, "seeds": 10}
+    part = shard(make_study(TOY, **options), "1/2")
+    assert part.part == Part(cells=(0,))
+    seeds = train_toy(**options, part=Part(seeds=(0, 2, 4, 6, 8)))
+    assert seeds.analysis.exploratory
+    assert "There is no verdict on some of the seeds." in " ".join(seeds.text.split())
+    assert not train_toy(**options, part=Part(cells=(0, 1))).analysis.exploratory
 
 
 def test_a_merge_cut_short_is_given_again(by_cell, whole, tmp_path, monkeypatch):

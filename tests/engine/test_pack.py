@@ -9,6 +9,7 @@ import tarfile
 import pytest
 
 from experiments import Entry
+from experiments.engine import cli
 from experiments.engine.errors import UsageError
 from experiments.engine.log import read_lines
 from experiments.engine.pack import methods, pack
@@ -165,6 +166,18 @@ def test_parameters_that_are_not_those_of_the_record_are_refused(copy):
         packed(copy)
     path.write_bytes(whole)
     packed(copy)
+
+
+def test_a_table_that_is_not_that_of_the_lines_is_refused(copy):
+    path = copy / "results.csv"
+    text = path.read_text()
+    number = text.splitlines()[1].split(",")[-2]
+    for damaged in (text.replace(number, "0.125"), "".join(text.splitlines(keepends=True)[:-1])):
+        path.write_text(damaged)
+        with pytest.raises(UsageError, match=r"results.csv does not hold .* `resume .* anew"):
+            packed(copy)
+    assert cli.main(ENTRIES, ["resume", str(copy)], prog="launch.py") == 0
+    assert path.read_text() == text and packed(copy)
 
 
 def test_targets_that_cannot_be(copy, tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ from experiments.engine.page.facts import read_facts
 from experiments.engine.page.vega import is_installed
 from experiments.engine.pictures import files, picture_of, write
 from experiments.engine.sealed import write_json
+from experiments.engine.study import Part
 from tests.engine.page_folder import HOSTILE, evaluation, write_folder
 from tests.engine.toy import TOY
 
@@ -299,6 +300,19 @@ def test_studies_stand_side_by_side_with_what_differs(tmp_path):
             assert means[f"{name}: {label}"] == cell.summary.mean
     assert [curve["cell"] for curve in page.data["curves"]["train_loss"]] == list(range(6))
     assert page.data["labels"][4] == f"{second.folder.name}: rate=0.03"
+
+
+def test_designs_that_differ_are_told(tmp_path):
+    grid = {"vary": {"rate": [0.03, 0.1]}, "seeds": 3, "replicas": 0}
+    first = write_folder(tmp_path / "a", **grid)
+    second = write_folder(
+        tmp_path / "b", **grid, margin=0.5, part=Part(seeds=(1,)), tune_per_seed=True
+    )
+    told.comparison_line([first, second])
+    page = Page((first.folder / "comparison.html").read_text("utf-8"))
+    for name in ("margin", "part", "tune_per_seed"):
+        assert name in page.texts["#table-differences"]
+    assert "tune_seeds" not in page.texts["#table-differences"]
 
 
 def test_without_the_extra_one_line_says_how_to_get_the_page(tmp_path, monkeypatch):

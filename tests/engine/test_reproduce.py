@@ -252,13 +252,18 @@ def test_fresh_folders_are_named_after_the_study_and_an_unfinished_one_goes_on(
         _, said = again(copy, cells=[0], seeds=[0])
         assert f"training again into {copy.with_name(name)}" in said
     begun = copy.with_name("study-reproduced-2") / "reproduction.json"
-    write_json(begun, {"of": read_json(begun)["of"]})
+    unfinished = {name: text for name, text in read_json(begun).items() if name != "replicas"}
+    write_json(begun, unfinished)
     findings, said = again(copy, cells=[0], seeds=[0])
     assert f"training again into {copy.with_name('study-reproduced-2')}" in said
     assert verdicts(findings) == ["identical"] * 5
-    monkeypatch.chdir(copy)
-    _, said = again(type(copy)("."), cells=[0], seeds=[0])
+    write_json(begun, unfinished)
+    _, said = again(copy, cells=[1], seeds=[0])
     assert f"training again into {copy.with_name('study-reproduced-3')}" in said
+    monkeypatch.chdir(copy)
+    write_json(begun, {**unfinished, "replicas": []})
+    _, said = again(type(copy)("."), cells=[0], seeds=[0])
+    assert f"training again into {copy.with_name('study-reproduced-4')}" in said
 
 
 def test_the_recorded_folder_proves_nothing_about_itself(copy, quick):

@@ -117,6 +117,40 @@ def test_a_difference_that_is_the_same_at_every_seed_is_judged_by_sign_flips(gai
     assert contrast.estimate == pytest.approx(gain, rel=1e-4)
 
 
+def test_a_difference_that_is_the_same_at_every_seed_may_be_inside_the_margin():
+    grid = make(factors={"activation": ("relu", "gelu")})
+    grid.values[1] = grid.values[0] + 0.001
+    (inside,) = analyse(grid, ACCURACY, margin=0.01).contrasts
+    assert (inside.test, inside.verdict, inside.p_equivalence) == ("sign-flip", "equivalent", 2**-9)
+    (outside,) = analyse(grid, ACCURACY, margin=0.0005).contrasts
+    assert (outside.verdict, outside.p_equivalence) == ("better", 1.0)
+
+
+def test_seeds_that_are_copies_of_one_replica_are_no_sample():
+    grid = make()
+    grid.values[:] = np.arange(6)[:, None] / 10 + 0.2
+    assert {item.verdict for item in analyse(grid, ACCURACY).contrasts} >= {"better"}
+    copied = analyse(grid, ACCURACY, margin=0.5, copied_cells=range(6))
+    assert copied.interactions == copied.simple_effects == ()
+    assert any("the seed changes nothing" in note for note in copied.notes)
+    for item in copied.contrasts:
+        assert item.p is item.p_sign_flip is item.p_equivalence is item.divergence is None
+        assert (item.verdict, item.copies) == ("no verdict", True)
+        assert "one replica, copied" in item.reason
+    grid.values[0] += 0.01 * np.arange(10)
+    some = analyse(grid, ACCURACY, copied_cells=range(1, 6)).contrasts
+    assert [item.copies for item in some] == [False, False, False]
+    assert all(item.p is not None for item in some)
+
+
+def test_where_every_replica_diverged_nothing_is_called_identical():
+    grid = make(factors={"activation": ("relu", "gelu")})
+    grid.diverged[:] = True
+    (contrast,) = analyse(grid, LOSS).contrasts
+    assert contrast.verdict == "no verdict"
+    assert contrast.reason == "as many replicas diverged at every seed: no p"
+
+
 def test_equivalent_undecided_and_their_order():
     analysis = analyse(make({("activation", "gelu"): 0.004}), ACCURACY, margin=0.02)
     gelu = by_level(analysis.contrasts)["activation", "gelu"]

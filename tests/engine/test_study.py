@@ -160,6 +160,7 @@ def named(name):
         ({"margin": 0.0}, "--margin 0.0: must be a positive number"),
         ({"name": "../x"}, "name '../x': it is part of a folder's name"),
         ({"arms": {"": {}, "b": {"l2": 1.0}}}, "arm '': its name must be some text"),
+        ({"name": "a\0b"}, "name 'a\\x00b': it is part of a folder's name"),
         ({"fix": ("splt",)}, "--fix splt: streams are init, order, noise, split, labels"),
     ],
 )
@@ -187,6 +188,13 @@ def test_a_count_that_is_no_whole_number_is_refused(value):
     with pytest.raises(UsageError, match=f"seeds {value!r}: must be a whole number"):
         studies._whole("seeds", value)
     assert type(studies._whole("seeds", np.int64(2))) is int
+
+
+@pytest.mark.parametrize("value", [3, None])
+def test_a_text_that_is_none_is_refused(value):
+    with pytest.raises(UsageError, match=f"metric {value}: must be some text"):
+        studies._text("metric", value)
+    assert studies._text("metric", "error") == "error"
 
 
 def test_an_experiment_has_epochs_and_something_to_test_with():

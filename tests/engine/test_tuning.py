@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from experiments.data.dataset import make_dataset
+from experiments.engine import results
 from experiments.engine.jobs import reporting_seeds, tuning_seeds
-from experiments.engine.log import read_lines
+from experiments.engine.log import finished, read_lines
 from experiments.engine.statistics import Metric
 from experiments.engine.study import make_study
 from experiments.engine.tuning import choices, choose, tuning_text
@@ -169,3 +170,12 @@ def test_tuning_inside_each_seed_chooses_for_that_seed(train_toy):
     found = choices(outcome.study, METRIC, outcome.lines)
     assert set(found) == {(cell, seed) for cell in (0, 1) for seed in range(5)}
     assert "inside each reporting seed" in outcome.text
+
+
+def test_a_lost_tuning_line_leaves_only_its_cell_open(tuned):
+    lines = read_lines(tuned.folder)
+    lost = next(line for line in lines if line["phase"] == "tune" and line.get("final"))
+    done = finished([line for line in lines if line is not lost])
+    assert set(choices(tuned.study, METRIC, done)) == {(1 - lost["cell"], None)}
+    left = results.report_jobs(tuned.study, choices(tuned.study, METRIC, done))
+    assert {job.cell for job in left} == {1 - lost["cell"]} and len(left) == 5

@@ -121,9 +121,11 @@ def _told(facts: Facts) -> dict[str, str]:
     flat |= {name: _listed("varied", values) for name, values in asked["vary"].items()}
     flat |= {name: _listed("tuned", values) for name, values in asked["tune"].items()}
     flat |= {f"arm {name}": _set(values) for name, values in asked["arms"].items()}
-    for name in ("experiment", "tune_seeds", "first_seed", "evaluate_every", "fix", "metric"):
-        flat[name] = str(asked[name])
-    return flat | {"seeds": str(facts.study.seeds)}
+    shown = {"config", "vary", "tune", "arms"}
+    flat |= {name: str(value) for name, value in asked.items() if name not in shown}
+    data = [digest[:12] for digest in facts.contents.get("data", [])]
+    study = {"seeds": facts.study.seeds, "margin": facts.study.margin, "data": ", ".join(data)}
+    return flat | {name: str(value) for name, value in study.items()}
 
 
 def _listed(how: str, values: Sequence[str]) -> str:

@@ -93,8 +93,8 @@ def read_facts(opened: Reopened, width: int = 100) -> Facts:
 
 
 def _reported(study: Study, opened: Reopened, done: Mapping[Any, Any]) -> list[Job]:
-    """The reporting replicas, which are known once all that tune have finished."""
-    if not opened.metrics or any(job.key not in done for job in tuning_jobs(study)):
+    """The reporting replicas, which are known once those that tune their cells have finished."""
+    if not opened.metrics:
         return []
     return report_jobs(study, choices(study, opened.metrics[0], done))
 
