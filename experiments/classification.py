@@ -18,6 +18,7 @@ from experiments.data import preprocess, split
 from experiments.data.dataset import Dataset, Spec
 from experiments.engine.experiment import Data, Experiment, Tree
 from experiments.engine.keys import Streams
+from experiments.engine.paths import path_of, stamp
 from experiments.engine.selection import check_selection
 from experiments.engine.statistics import Metric
 from experiments.objectives import check_objective, example_loss, penalty
@@ -37,7 +38,9 @@ def metrics(config: Any, spec: Spec) -> tuple[Metric, ...]:
 
 
 @functools.lru_cache(maxsize=8)
-def _load(data: split.Data, manual_dir: str | None) -> Dataset:
+def _load(data: split.Data, manual_dir: str | None, written: tuple[int, ...]) -> Dataset:
+    """One reading; `written` tells files that were written anew apart."""
+    del written
     return split.select(
         data, datasets.load(data.dataset, data_file=data.data_file, manual_dir=manual_dir)
     )
@@ -49,7 +52,7 @@ def load(config: Any, manual_dir: str | None) -> Dataset:
     chosen = split.Data(
         dataset=data.dataset, data_file=data.data_file, binary=data.binary, permute=data.permute
     )
-    return _load(chosen, manual_dir)
+    return _load(chosen, manual_dir, stamp(path_of(data.data_file)) if data.data_file else ())
 
 
 def check(config: Any, spec: Spec) -> None:

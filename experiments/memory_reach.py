@@ -26,8 +26,11 @@ def measure(
     """How far back the loss of the last answer reaches in the last layer (`nets.over_time`).
 
     `gradient_per_step`: the factor of its gradient with each step back. `gradient_steps`: steps
-    back at which the gradient is at least 1 % of the largest.
+    back at which the gradient is at least 1 % of the largest. Nothing of nets that also read
+    backwards, which have every input at hand.
     """
+    if config.layers.bidirectional:
+        return {}
     norms = last_gradients(config, net, params, model_state, data)
     return {f"gradient_{name}": value for name, value in reach(norms).items()}
 
@@ -81,14 +84,17 @@ def _tested(config: Any, data: Data) -> dict[str, jax.Array]:
 def pictures(
     config: Any, net: Any, params: Tree, model_state: Tree, data: Data
 ) -> dict[str, Picture]:
-    """Bars from the first step to the last: `gradient_over_time`, the norms behind `measure`, and
+    """Bars from the first step to the last: `gradient_over_time`, the norms behind `measure`, if
+    any, and
     for each gate how far it is open, from 0 to 1."""
     params, model_state, test = jax.tree.map(
         jnp.asarray, (params, model_state, dict(data.splits["test"]))
     )
     tested = Data({"test": test}, {})
-    norms = np.asarray(last_gradients(config, net, params, model_state, tested))
-    found = {"gradient_over_time": _bars(norms, max(float(norms.max()), 1e-30))}
+    found = {}
+    if not config.layers.bidirectional:
+        norms = np.asarray(last_gradients(config, net, params, model_state, tested))
+        found["gradient_over_time"] = _bars(norms, max(float(norms.max()), 1e-30))
     opened = gates(config, net, params, model_state, tested)
     return found | {f"{name}_over_time": _bars(np.asarray(o), 1.0) for name, o in opened.items()}
 

@@ -1,6 +1,7 @@
 """Recurrent layers as config choices."""
 
 import dataclasses
+import math
 from typing import Annotated, Literal
 
 import jax.numpy as jnp
@@ -68,9 +69,19 @@ def check_layers(config: Layers) -> None:
         of_lstm = {
             "--peepholes": config.peepholes, "--layer-norm": config.layer_norm,
             "--without": config.without != "none", "--coupled": config.coupled,
+            "--forget-bias": config.forget_bias != Layers.forget_bias,
         }  # fmt: skip
         if given := [flag for flag, is_set in of_lstm.items() if is_set]:
-            raise UsageError(f"{given[0]}: an LSTM has it; use --cell lstm, not {config.cell}")
+            raise UsageError(
+                f"{given[0]}: an LSTM has it; use --cell lstm, not {config.cell} (or --arm, which "
+                "sets it for one of several cells)"
+            )
+    if config.cell == "rnn" and config.gate != Layers.gate:
+        raise UsageError("--gate: an RNN has none; use --cell lstm or gru")
+    if config.without == "forget" and config.forget_bias != Layers.forget_bias:
+        raise UsageError("--forget-bias: there is no forget gate")
+    if not math.isfinite(config.forget_bias):
+        raise UsageError(f"--forget-bias {config.forget_bias}: must be finite")
     if config.coupled and config.without in ("input", "forget"):
         raise UsageError(f"--coupled: there is no {config.without} gate to couple")
     rates = {

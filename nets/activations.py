@@ -14,7 +14,7 @@ from types import MappingProxyType
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from nets.options import Option, parse_option
 from nets.spread import spread
@@ -212,23 +212,28 @@ class Nonlinearity(nn.Module):
 
 
 def diagnose(
-    outputs: Float[Array, "... features"], slopes: Float[Array, "... features"]
+    outputs: Float[Array, "*shape features"],
+    slopes: Float[Array, "*shape features"],
+    mask: Bool[Array, "*shape"] | None = None,
 ) -> dict[str, Float[Array, ""]]:
     """Mean and sd of the outputs, share of saturated outputs, share of dead units.
 
     Args:
         outputs: what the units gave, one unit per place of the last axis.
         slopes: d output / d input of each.
+        mask: False where there is none. None: True.
 
     Returns:
         Float32 scalars that carry no gradient: `mean`, `sd`, `saturated`, `dead`.
     """
     outputs, slopes = jax.lax.stop_gradient((outputs, slopes))
     outputs, slopes = outputs.astype(jnp.float32), jnp.abs(slopes.astype(jnp.float32))
-    dead_units = jnp.all(slopes < DEAD_SLOPE, axis=range(slopes.ndim - 1))
+    seen = None if mask is None else jnp.broadcast_to(mask[..., None], outputs.shape)
+    dead = slopes < DEAD_SLOPE if seen is None else (slopes < DEAD_SLOPE) | ~seen
+    dead_units = jnp.all(dead, axis=range(slopes.ndim - 1))
     return {
-        "mean": jnp.mean(outputs),
-        "sd": jnp.std(outputs),
-        "saturated": jnp.mean(slopes < SATURATED_SLOPE, dtype=jnp.float32),
+        "mean": jnp.mean(outputs, where=seen),
+        "sd": jnp.std(outputs, where=seen),
+        "saturated": jnp.mean(slopes < SATURATED_SLOPE, dtype=jnp.float32, where=seen),
         "dead": jnp.mean(dead_units, dtype=jnp.float32),
     }

@@ -58,6 +58,10 @@ class Cell:
         del values, read, carry
         return {}
 
+    def content(self, values: Values, read: Any, carry: Carry) -> tuple[jax.Array, jax.Array]:
+        """New content at a step and the slopes of its activation, [batch, features] each."""
+        raise NotImplementedError
+
     @property
     def pull(self) -> Pull | None:
         """The gradient of a step where it is written out; None leaves it to JAX."""
@@ -86,6 +90,11 @@ class RNN(Cell):
         """One step."""
         del carry
         return (_activate(self.activation, "activation", values, read),)
+
+    def content(self, values: Values, read: Any, carry: Carry) -> tuple[jax.Array, jax.Array]:
+        """The state itself."""
+        del carry
+        return _with_slopes(self.activation, values, read)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,6 +185,11 @@ class LSTM(Cell):
         seen = {"output": after}
         return {name: opened(name, seen.get(name, before)) for name in self.parts[:-1]}
 
+    def content(self, values: Values, read: Any, carry: Carry) -> tuple[jax.Array, jax.Array]:
+        """What is added to the cell as far as the input gate is open."""
+        width = carry[0].shape[-1]
+        return _with_slopes(self.activation, values, self._sum(values, read)[:, -width:])
+
     @property
     def pull(self) -> Pull | None:
         """Of the usual LSTM."""
@@ -245,13 +259,21 @@ class GRU(Cell):
     def step(self, values: Values, read: Any, carry: Carry) -> Carry:
         """One step."""
         (h,) = carry
-        x, z = read
-        split = 2 * h.shape[-1]
         reset, update = self.gates(values, read, carry).values()
+        new = _activate(self.activation, "activation", values, self._heard(values, read, reset))
+        return ((1 - update) * new + update * h,)
+
+    def content(self, values: Values, read: Any, carry: Carry) -> tuple[jax.Array, jax.Array]:
+        """What moves the state as far as the update gate is closed."""
+        reset = self.gates(values, read, carry)["reset"]
+        return _with_slopes(self.activation, values, self._heard(values, read, reset))
+
+    def _heard(self, values: Values, read: Any, reset: jax.Array) -> jax.Array:
+        """What new content is made of."""
+        (x, z), split = read, 2 * reset.shape[-1]
         state = z[:, split:]
         heard = reset * (state + spread(values["bias_new"], state))
-        new = _activate(self.activation, "activation", values, x[:, split:] + heard)
-        return ((1 - update) * new + update * h,)
+        return x[:, split:] + heard
 
     def gates(self, values: Values, read: Any, carry: Carry) -> dict[str, jax.Array]:
         """Both."""
@@ -279,6 +301,15 @@ def _activate(activation: ActivationLike, place: str, values: Values, x: jax.Arr
     learned = [values[f"{place}_{name}"] for name in known.learned_names]
     rows = [spread(jnp.tile(each, x.shape[-1] // len(each)), x) for each in learned]
     return known.function(x, *known.parameters, *rows)
+
+
+def _with_slopes(
+    activation: ActivationLike, values: Values, x: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    def function(x: jax.Array) -> jax.Array:
+        return _activate(activation, "activation", values, x)
+
+    return jax.jvp(function, (x,), (jnp.ones_like(x),))
 
 
 def _standardise(x: jax.Array) -> jax.Array:

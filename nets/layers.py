@@ -97,11 +97,15 @@ def inference(net: nn.Module) -> dict[str, Any]:
 
 
 def depth(layers: Iterable[Layer]) -> int:
-    """Weight layers off the shortcuts: convolutions and dense layers, no normalisation.
+    """Weight layers off the shortcuts: convolutions, dense and recurrent layers, no normalisation.
 
-    He et al. 2015 (arXiv 1512.03385, table 1) name their nets by it.
+    He et al. 2015 (arXiv 1512.03385, table 1) name their nets by it. Both directions of a recurrent
+    layer (`nets.recurrent.RecurrentStack`) are one.
     """
-    return sum(layer.kernel is not None and not layer.shortcut for layer in layers)
+    own = (layer for layer in layers if not layer.shortcut)
+    return sum(
+        layer.kernel is not None and not "".join(layer.path[-1:]).endswith("_back") for layer in own
+    )
 
 
 def totals(layers: Iterable[Layer]) -> Totals:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
+from nets.activations import diagnose
 from nets.cells import Cell
 from nets.initializers import INITIALIZERS, BiasInit, InitFunction, bias_initializer
 from nets.lookup import Rows, look_up
@@ -135,7 +136,7 @@ class Recurrent(nn.Module):
             None if mask is None else jnp.swapaxes(mask, 0, 1),
             self._nudge(dtype),
         )
-        self._note_gates(inputs)
+        self._note_steps(inputs)
         states, last = recur(
             cell.step, cell.adds, inputs,
             pull=cell.pull, reverse=self.reverse, unroll=self.unroll,
@@ -181,11 +182,12 @@ class Recurrent(nn.Module):
         nudge: Carry = self.get_variable("nudges", "carries")
         return tuple(each.astype(dtype) for each in nudge)
 
-    def _note_gates(self, inputs: Recurrence) -> None:
-        """How far each gate is open, where somebody asks for it.
+    def _note_steps(self, inputs: Recurrence) -> None:
+        """How far each gate is open, and what new content is like, where somebody asks for it.
 
-        The collection "gates", if mutable, gets all of it, [time, batch, features] by the gate's
-        name; "diagnostics" gets four numbers (`nets.over_time.opening_numbers`).
+        The collection "gates", if mutable, gets all openings, [time, batch, features] by the gate's
+        name; "diagnostics" gets four numbers of each (`nets.over_time.opening_numbers`), and of new
+        content, as "activation", those of `nets.activations.diagnose`.
         """
         asked = [name for name in ("gates", "diagnostics") if self.is_mutable_collection(name)]
         if self.is_initializing() or not asked:
@@ -196,6 +198,10 @@ class Recurrent(nn.Module):
             found = {"gates": opening, "diagnostics": opening_numbers(opening, inputs.mask)}
             for collection in asked:
                 self.put_variable(collection, name, found[collection])
+        if "diagnostics" in asked:
+            content = functools.partial(self.cell.content, inputs.values)
+            numbers = diagnose(*jax.vmap(content)(reads, before), inputs.mask)
+            self.put_variable("diagnostics", "activation", numbers)
 
 
 class RecurrentStack(nn.Module):

@@ -18,9 +18,13 @@ def check_folder(manual_dir: Path) -> None:
 
 
 def decoded(where: str, data: bytes) -> str:
-    """The text of a file. Raises `DataMissingError` for one that is not UTF-8."""
+    """The text of a file, without a byte-order mark.
+
+    Raises:
+        DataMissingError: it is not UTF-8.
+    """
     try:
-        return data.decode()
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataMissingError(
             f"{where}: not UTF-8 (byte {error.start:,}); convert it, for instance with "

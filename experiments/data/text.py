@@ -34,7 +34,8 @@ def join_units(units: list[str], unit: Unit) -> str:
     """A text again; words are set apart by single spaces."""
     if unit == "character":
         return "".join(units)
-    return " ".join(units).replace(END, "\n").replace(" \n", "\n").replace("\n ", "\n")
+    text = " ".join("\n" if unit == END else unit for unit in units)
+    return text.replace(" \n", "\n").replace("\n ", "\n")
 
 
 def make_vocabulary(units: Mapping[str, list[str]], unit: Unit) -> tuple[str, ...]:

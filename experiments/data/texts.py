@@ -11,13 +11,14 @@ import urllib.request
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from experiments.data.dataset import Dataset
 from experiments.data.files import check_folder, decoded
 from experiments.data.prepared import data_dir
 from experiments.data.text import SPLITS, Unit, cut, make_text
 from experiments.engine.errors import DataMissingError
-from experiments.engine.paths import path_of
+from experiments.engine.paths import path_of, stamp
 
 TEXTS = {
     "python_docs": "Python's documentation of its language, half a million characters; embedded",
@@ -88,12 +89,24 @@ def load(name: str, unit: Unit, manual_dir: str | os.PathLike[str] | None = None
         UsageError: there is no such folder.
         DataMissingError: files are missing, damaged or not the published ones; says what to do.
     """
-    folder = manual_dir or os.environ.get("ABLAX_MANUAL_DIR") or None
-    return _load(name, unit, folder and path_of(folder))
+    given = manual_dir or os.environ.get("ABLAX_MANUAL_DIR") or None
+    folder = path_of(given) if given else None
+    return _load(name, unit, folder, written(name, folder))
+
+
+def written(name: str, manual_dir: Path | None) -> tuple[Any, ...]:
+    """What changes when files of a text are written anew that no digest knows."""
+    source, folder = SOURCES.get(name), manual_dir or data_dir() / "manual"
+    if source is None or all(source.files.values()):
+        return ()
+    places = (place for file in source.files for place in _places(source, file, folder))
+    return tuple(map(stamp, places))
 
 
 @functools.lru_cache(maxsize=4)
-def _load(name: str, unit: Unit, manual_dir: Path | None) -> Dataset:
+def _load(name: str, unit: Unit, manual_dir: Path | None, written: tuple[Any, ...]) -> Dataset:
+    """One reading; `written` tells files that were written anew apart."""
+    del written
     return make_text(name, splits_of(name, manual_dir), unit)
 
 
@@ -127,11 +140,15 @@ def read(name: str, source: Source, manual_dir: Path | None) -> dict[str, str]:
     return cut(texts[0]) if len(texts) == 1 else dict(zip(SPLITS, texts, strict=True))
 
 
+def _places(source: Source, file: str, folder: Path) -> list[Path]:
+    return [folder / source.folder / file, folder / file]
+
+
 def _file(name: str, source: Source, file: str, manual_dir: Path | None) -> str:
     """The text of a file, downloaded where that can be done and is not ruled out."""
     kept, manual = data_dir() / name / file, data_dir() / "manual"
     folder = manual_dir or manual
-    places = [folder / source.folder / file, folder / file]
+    places = _places(source, file, folder)
     if manual_dir is None and source.url:
         places.append(kept)
     plain, digest = source.unzipped

@@ -16,6 +16,11 @@ ANALOGIES = "questions-words.txt"
 SIMILARITY = re.compile(r"([^\t]+)\t([^\t]+)\t\s*(-?\d*\.?\d+)\s*")
 
 
+def word_files(manual_dir: Path) -> list[Path]:
+    """Where the sets lie, if they are there."""
+    return [manual_dir / FOLDER / file for file in (*SIMILARITIES.values(), ANALOGIES)]
+
+
 def read_sets(manual_dir: Path | None) -> dict[str, list[list[str]]]:
     """The sets that are there.
 

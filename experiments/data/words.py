@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,9 +16,9 @@ from experiments.data import texts
 from experiments.data.dataset import Dataset, Spec, make_dataset
 from experiments.data.files import decoded
 from experiments.data.text import SPLITS, cut
-from experiments.data.word_sets import read_sets
+from experiments.data.word_sets import read_sets, word_files
 from experiments.engine.errors import UsageError
-from experiments.engine.paths import path_of
+from experiments.engine.paths import path_of, stamp
 
 LETTERS = re.compile(r"<unk>|\w+")
 
@@ -65,8 +65,12 @@ def load(config: Words, manual_dir: str | os.PathLike[str] | None = None) -> Dat
         raise UsageError("--dataset text and --text-file FILE go together")
     if config.min_count < 1 or config.top < 1:
         raise UsageError("--min-count and --top: at least 1")
-    folder = manual_dir or os.environ.get("ABLAX_MANUAL_DIR") or None
-    return _load(dataclasses.replace(config, pictured=()), folder and path_of(folder))
+    given = manual_dir or os.environ.get("ABLAX_MANUAL_DIR") or None
+    folder = path_of(given) if given else None
+    files = [path_of(config.text_file)] if config.text_file is not None else []
+    files += word_files(folder) if folder else []
+    written = tuple(map(stamp, files))
+    return _load(dataclasses.replace(config, pictured=()), folder, written)
 
 
 def numbers_of(words: Sequence[str], vocabulary: Sequence[str]) -> np.ndarray:
@@ -80,8 +84,10 @@ def numbers_of(words: Sequence[str], vocabulary: Sequence[str]) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=4)
-def _load(config: Words, manual_dir: Path | None) -> Dataset:
-    """One reading of a text; `config.pictured` does not matter to it."""
+def _load(config: Words, manual_dir: Path | None, written: tuple[Any, ...]) -> Dataset:
+    """One reading of a text; `config.pictured` does not matter to it, and `written` tells files
+    that were written anew apart."""
+    del written
     if config.text_file is not None:
         name, parts = config.text_file, cut(_read(path_of(config.text_file)))
     else:

@@ -23,6 +23,15 @@ def path_of(given: str | os.PathLike[str]) -> pathlib.Path:
         raise UsageError(f"{given}: there is no such user's home folder") from None
 
 
+def stamp(path: pathlib.Path) -> tuple[int, ...]:
+    """What changes when a file is written anew; nothing of one that is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
 def file_to_write(given: str | os.PathLike[str]) -> pathlib.Path:
     """The file that `--out` names, which may be there already; behind a link, what it leads to.
 

@@ -21,6 +21,7 @@ from experiments.engine.jobs import Job, make_job, programs, reporting_pairs, tu
 from experiments.engine.measured import measures_validation
 from experiments.engine.plan import Override, Plan
 from experiments.engine.program import Layout, Program, build, share
+from experiments.engine.progress import speed_text
 from experiments.engine.results import metrics
 from experiments.engine.step import Replica, Trainer
 from experiments.engine.study import Part, Study
@@ -202,7 +203,7 @@ def _measured(
     for layout in planning.alternatives(entry.plan, len(jobs), batch, override):
         candidate = dataclasses.replace(entry, plan=dataclasses.replace(entry.plan, layout=layout))
         rate = measure_rate(study, candidate, jobs)
-        echo(f"  {name}: {candidate.plan}: {rate:,.0f} replica-steps/s")
+        echo(f"  {name}: {candidate.plan}: {speed_text(rate)}")
         rates.append((rate, layout))
     return planning.fastest(rates)
 

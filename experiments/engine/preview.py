@@ -12,6 +12,7 @@ from experiments.engine.folder import claim_folder, folder_of
 from experiments.engine.jobs import reporting_pairs, tuning_jobs
 from experiments.engine.log import finished, read_lines
 from experiments.engine.plan import Override
+from experiments.engine.progress import speed_text
 from experiments.engine.study import Study, label
 
 
@@ -43,7 +44,7 @@ def preview(
     lines += [_counted(len(prepared), "program") + ":", program_table(prepared, width)]
     rate, seconds = _estimate(study, prepared)
     lines.append(
-        f"about {_duration(seconds)} of training, compiling apart ({rate:,.0f} replica-steps/s "
+        f"about {_duration(seconds)} of training, compiling apart ({speed_text(rate)} "
         "measured on program 1)"
     )
     done = len(finished(read_lines(folder)))

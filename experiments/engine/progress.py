@@ -12,6 +12,11 @@ from rich.text import Text
 PLAIN_SECONDS = 15.0
 
 
+def speed_text(rate: float) -> str:
+    """A number of replica-steps per second, in three digits at least where it is small."""
+    return f"{rate:,.0f} replica-steps/s" if rate >= 100 else f"{rate:.3g} replica-steps/s"
+
+
 class _Bar(Progress):
     """A bar with a line of text below it."""
 
@@ -79,7 +84,7 @@ class Meter:
     def advance(self, steps: int, text: str) -> None:
         """Counts finished replica-steps; `text` says where the study is."""
         self._done += steps
-        shown = f"{self.rate:,.{0 if self.rate >= 10 else 1}f} replica-steps/s"
+        shown = speed_text(self.rate)
         if self._bar:
             self._bar.update(self._task, advance=steps, description=text, rate=shown)
         elif not self._quiet and time.monotonic() - self._printed > PLAIN_SECONDS:

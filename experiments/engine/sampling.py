@@ -18,6 +18,8 @@ from experiments.engine.study import label
 Tree = Any
 MOST = 2**31 - 1
 """The largest length and seed."""
+COLDEST = 1e-20
+"""The smallest temperature but 0 by which float32 scores can be divided."""
 
 
 class TrainedNet(NamedTuple):
@@ -45,21 +47,21 @@ def sample(opened: Reopened, asked: Writing) -> str:
         raise UsageError(f"--length {asked.length}: from 1 to {MOST}")
     if abs(asked.seed) > MOST:
         raise UsageError(f"--seed {asked.seed}: at most {MOST}")
-    if not 0 <= asked.temperature < float("inf"):
+    if not (asked.temperature == 0 or COLDEST <= asked.temperature < float("inf")):
         raise UsageError(
-            f"--temperature {asked.temperature:g}: at least 0, where 0 is the likeliest"
+            f"--temperature {asked.temperature:g}: 0 (takes the likeliest), or from {COLDEST:g}"
         )
     net = trained_net(opened, asked.cell, asked.replica)
     key = jax.random.key(asked.seed)
-    return experiment.sample(
-        net.job.config,
-        net.vocabulary,
-        net.params,
-        asked.prompt or "\n",
-        key,
-        asked.length,
-        asked.temperature,
-    )
+    prompt = asked.prompt or "\n"
+    try:
+        return experiment.sample(
+            net.job.config, net.vocabulary, net.params, prompt, key, asked.length, asked.temperature
+        )
+    except UsageError as error:
+        if asked.prompt:
+            raise
+        raise UsageError(f"give a --prompt: nothing to begin with ({error})") from None
 
 
 def trained_net(opened: Reopened, cell: int, replica: int | None) -> TrainedNet:

@@ -151,3 +151,17 @@ def test_a_file_is_downloaded_once_and_only_where_that_is_allowed(tmp_path, monk
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
     with pytest.raises(DataMissingError, match=r"cannot be had .*no network"):
         texts.read("set", where, None)
+
+
+def test_texts_without_sums_that_are_written_anew_are_read_anew(tmp_path):
+    files = [tmp_path / f"ptb.{split}.txt" for split in ("train", "valid", "test")]
+    for text in ("a b c\n", "x y\n"):
+        for file in files:
+            file.write_text(text)
+        found = texts.load("ptb", "word", tmp_path)
+        assert set(text.split()) == set(found.vocabulary) - {"<eos>"}
+        assert texts.load("ptb", "word", tmp_path) is found
+
+
+def test_the_mark_of_a_line_end_inside_a_word_is_part_of_it():
+    assert join_units(["a<eos>b", "c", "<eos>", "d"], "word") == "a<eos>b c\nd"

@@ -140,3 +140,20 @@ def test_python_docs_have_words_that_count():
     counts = data.splits["train"]["counts"]
     assert counts.min() >= 5 and (np.diff(counts) <= 0).all()
     np.testing.assert_array_equal(np.bincount(data.splits["train"]["x"]), counts)
+
+
+def test_a_file_that_is_written_anew_is_read_anew(tmp_path):
+    path = tmp_path / "text.txt"
+    config = Words(dataset="text", text_file=str(path), min_count=1)
+    path.write_text("one two three four " * 10)
+    first = words.load(config)
+    assert words.load(config) is first
+    path.write_text("five six seven " * 10)
+    assert set(words.load(config).vocabulary) == {"five", "six", "seven"}
+
+
+def test_a_byte_order_mark_is_no_part_of_a_text(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + b"the cat the dog " * 10)
+    config = Words(dataset="text", text_file=str(path), min_count=1, words="spaces")
+    assert set(words.load(config).vocabulary) == {"the", "cat", "dog"}

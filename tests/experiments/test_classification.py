@@ -255,3 +255,13 @@ def test_the_same_data_are_loaded_and_prepared_once(pieces):
     assert dataclasses.asdict(one.config.data) == dataclasses.asdict(two.config.data)
     np.testing.assert_array_equal(one.data.own["train_rows"], two.data.own["train_rows"])
     assert not np.array_equal(one.data.own["train_rows"], other.data.own["train_rows"])
+
+
+def test_a_file_of_arrays_that_is_written_anew_is_read_anew(tmp_path):
+    path = tmp_path / "x.npz"
+    config = replace(mlp.Config(), {"dataset": "file", "data_file": str(path)})
+    for classes in (2, 5):
+        np.savez(path, x=np.zeros((100, 3), "f"), y=np.arange(100) % classes)
+        found = classification.load(config, None)
+        assert found.spec.classes == classes
+        assert classification.load(config, None) is found

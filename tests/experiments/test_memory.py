@@ -161,6 +161,10 @@ def test_what_cannot_train_is_refused_by_name(name):
     ("changes", "message"),
     [
         ({"cell": "rnn", "peepholes": True}, "--peepholes: an LSTM has it; use --cell lstm, not"),
+        ({"cell": "gru", "forget_bias": 3.0}, "--forget-bias: an LSTM has it; .*or --arm"),
+        ({"cell": "rnn", "gate": ACTIVATIONS["tanh"]}, "--gate: an RNN has none"),
+        ({"without": "forget", "forget_bias": 3.0}, "--forget-bias: there is no forget gate"),
+        ({"forget_bias": float("inf")}, "--forget-bias inf: must be finite"),
         ({"coupled": True, "without": "input"}, "--coupled: there is no input gate to couple"),
         ({"gate": ACTIVATIONS["maxout"]}, "^--gate maxout:2: a recurrent unit has one input for"),
         ({"activation": ACTIVATIONS["maxout"]}, "^--activation maxout:2: a recurrent unit has one"),
@@ -171,6 +175,14 @@ def test_options_that_do_not_go_together(changes, message):
     config = replace(memory.Config(), changes | {"train_rows": 200, "test_rows": 10})
     with pytest.raises(UsageError, match=message):
         memory.check(config, memory.load(config, None).spec)
+
+
+def test_nets_that_read_both_ways_are_not_said_to_forget():
+    made = pieces(cell="rnn", test_rows=3, bidirectional=True)
+    params = first_state(made).params
+    config, net, _ = made.trainer.model(made.replica)
+    assert memory_reach.measure(config, net, params, {}, made.data) == {}
+    assert memory_reach.pictures(config, net, params, {}, made.data) == {}
 
 
 def test_the_gradient_over_time_is_that_of_the_rest_of_the_sequence():

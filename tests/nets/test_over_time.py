@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nets.activations import diagnose
 from nets.cells import GRU, LSTM, RNN
 from nets.over_time import carry_gradients, opening_numbers, reach
 from nets.recurrent import Recurrent
@@ -121,12 +122,47 @@ def test_diagnostics_of_a_layer_are_the_numbers_of_its_gates():
     net, variables = made("gru")
     mutable = ("gates", "diagnostics")
     found = compiled.applied(net, variables, X, train=False, mutable=mutable)[1]
-    assert set(found["diagnostics"]) == {"reset", "update"}
+    assert set(found["diagnostics"]) == {"reset", "update", "activation"}
     for gate, opening in found["gates"].items():
         expected = jax.jit(opening_numbers)(opening)
         assert found["diagnostics"][gate].keys() == expected.keys()
         for name, value in expected.items():
             assert float(found["diagnostics"][gate][name]) == pytest.approx(float(value))
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_diagnostics_of_a_layer_are_also_those_of_new_content(name):
+    net, variables = made(name)
+    layer = jax.tree.map(lambda leaf: 3 * np.asarray(leaf, np.float64), variables["params"])
+    before = carries_before(net, {"params": layer}, X)
+    contents = []
+    for t in range(6):
+        read = np.asarray(X)[:, t] @ layer["inputs"]["kernel"] + layer["bias"]
+        heard = np.asarray(before[t][0], np.float64) @ layer["state"]["kernel"]
+        if name == "gru":
+            reset = 1 / (1 + np.exp(-(read + heard)[:, :5]))
+            heard[:, -5:] = reset * (heard[:, -5:] + layer["bias_new"])
+        contents.append(np.tanh((read + heard)[:, -5:]))
+    mutable = compiled.applied(net, {"params": layer}, X, train=False, mutable="diagnostics")[1]
+    found, content = mutable["diagnostics"]["activation"], np.array(contents)
+    assert float(found["mean"]) == pytest.approx(content.mean(), abs=1e-5)
+    assert float(found["sd"]) == pytest.approx(content.std(), rel=1e-4)
+    saturated = (1 - content**2 < 0.05).mean()
+    assert float(found["saturated"]) == pytest.approx(saturated) and saturated > 0.1
+    assert float(found["dead"]) == 0
+
+
+def test_activations_pass_over_what_is_masked():
+    random = np.random.default_rng(3)
+    outputs, slopes = random.uniform(size=(2, 6, 3, 5)).astype("f")
+    mask = np.arange(6)[:, None] < [6, 4, 1]
+    slopes[:, :, 4] = np.where(mask, 0.0, 1.0)
+    found = jax.jit(diagnose)(outputs, slopes, mask)
+    seen, steep = outputs[mask].astype(np.float64), slopes[mask]
+    assert float(found["mean"]) == pytest.approx(seen.mean(), rel=1e-5)
+    assert float(found["sd"]) == pytest.approx(seen.std(), rel=1e-5)
+    assert float(found["saturated"]) == pytest.approx((steep < 0.05).mean())
+    assert float(found["dead"]) == pytest.approx(0.2)
 
 
 def test_reach_of_a_gradient_that_halves_with_each_step():

@@ -361,7 +361,7 @@ def test_what_layers_are_listed_with():
     assert found["layer_1",].multiply_adds == 6 * (4 + 5) * 20
     assert found["layer_2",].multiply_adds == 6 * (10 + 2) * 8
     assert found["layer_1",].parameters == (4 + 5) * 20 + 20 + 3 * 5
-    assert depth(found.values()) == 4
+    assert depth(found.values()) == 2
 
 
 def test_half_precision():
