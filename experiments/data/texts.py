@@ -91,10 +91,10 @@ def load(name: str, unit: Unit, manual_dir: str | os.PathLike[str] | None = None
     """
     given = manual_dir or os.environ.get("ABLAX_MANUAL_DIR") or None
     folder = path_of(given) if given else None
-    return _load(name, unit, folder, written(name, folder))
+    return _load(name, unit, folder, _written(name, folder))
 
 
-def written(name: str, manual_dir: Path | None) -> tuple[Any, ...]:
+def _written(name: str, manual_dir: Path | None) -> tuple[Any, ...]:
     """What changes when files of a text are written anew that no digest knows."""
     source, folder = SOURCES.get(name), manual_dir or data_dir() / "manual"
     if source is None or all(source.files.values()):
