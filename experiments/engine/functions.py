@@ -19,26 +19,33 @@ def typed_functions(given: Iterable[tuple[str, Any]]) -> dict[str, str]:
     """
     found = {}
     for name, value in given:
-        content = _content(value, frozenset()) if callable(value) else None
+        content = _content(value, {}) if callable(value) else None
         if content is not None:
             found[name] = hashlib.sha256(repr(content).encode()).hexdigest()[:16]
     return found
 
 
-def _content(value: Any, above: frozenset[Any]) -> Any:
-    """What decides what a value does; None where it stands in a file or is one of those `above`."""
+def _content(value: Any, seen: dict[Any, int]) -> Any:
+    """What decides what a value does; None where it stands in a file.
+
+    Args:
+        seen: function or class -> its number in the order in which they were met, which stands for
+            it from the second time on; those met here are added.
+    """
     if isinstance(value, int | float | str | None):
         return repr(value)
     if isinstance(value, tuple | list):
-        return [_content(each, above) for each in value]
+        return [_content(each, seen) for each in value]
     value = inspect.unwrap(value) if callable(value) else value
-    if not isinstance(value, FunctionType | type) or value in above or _in_a_file(value):
+    if not isinstance(value, FunctionType | type) or _in_a_file(value):
         return None
-    above |= {value}
+    if value in seen:
+        return seen[value]
+    seen[value] = len(seen)
     if isinstance(value, FunctionType):
-        return _code(value.__code__), [_content(each, above) for each in _named(value)]
+        return _code(value.__code__), [_content(each, seen) for each in _named(value)]
     members = [(name, each) for name, each in vars(value).items() if _counts(name, each)]
-    return [(name, _content(each, above)) for name, each in (*enumerate(value.__bases__), *members)]
+    return [(name, _content(each, seen)) for name, each in (*enumerate(value.__bases__), *members)]
 
 
 def _in_a_file(value: FunctionType | type) -> bool:

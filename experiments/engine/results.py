@@ -157,8 +157,9 @@ def _copied(jobs: Sequence[Job], done: Done, column: str) -> tuple[int, ...]:
     """Cells of which several seeds have finished, all with the same parameters and score."""
     found: dict[int, list[Any]] = {}
     for job in jobs:
-        if (line := done.get(job.key)) is not None:
-            found.setdefault(job.cell, []).append((line.get(DIGEST), line.get(column)))
+        line = done.get(job.key, {})
+        if DIGEST in line:
+            found.setdefault(job.cell, []).append((line[DIGEST], line.get(column)))
     return tuple(cell for cell, same in found.items() if len(same) > 1 == len(set(same)))
 
 

@@ -90,6 +90,14 @@ def test_functions_that_call_each_other_and_themselves():
     assert folder(typed(text)) != folder(typed(text.replace("or", "and")))
 
 
+def test_functions_that_name_each_other_many_times_are_met_once():
+    """Each names the next two: 2^30 ways lead to the last."""
+    lines = [f"def f{n}(x):\n    return f{n + 1}(x) + f{n + 2}(x)\n" for n in range(60)]
+    last = "def f60(x):\n    return x\n\ndef f61(x):\n    return 1\n\nbent = f0\n"
+    text = "".join(lines) + last
+    assert folder(typed(text)) != folder(typed(text.replace("return 1", "return 2")))
+
+
 def test_functions_of_files_are_known_by_the_archived_sources():
     assert typed_functions([("typed", typed), ("text", "relu"), ("folder", str)]) == {}
     assert "functions" not in specification(make_study(mlp.EXPERIMENT, seeds=1))

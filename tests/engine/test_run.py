@@ -301,3 +301,14 @@ def test_an_unknown_metric_is_refused_before_anything_is_written(train_toy, tmp_
     assert not (tmp_path / "new").exists()
     outcome = train_toy(**GRID, metric="size")
     assert outcome.analysis.metric.name == "size"
+
+
+def test_pinned_streams_make_copies_of_one_replica_which_prove_nothing(train_toy):
+    streams = ("init", "order", "noise", "split", "labels")
+    options = {"vary": {"rate": [0.03, 0.1]}, "seeds": 5}
+    pinned = train_toy(**options, fix=streams)
+    (contrast,) = pinned.analysis.contrasts
+    assert (contrast.verdict, contrast.p, contrast.n) == ("no verdict", None, 5)
+    assert "one replica, copied" in " ".join(pinned.text.split())
+    (contrast,) = train_toy(**options, fix=streams[:3]).analysis.contrasts
+    assert contrast.p is not None
