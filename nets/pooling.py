@@ -61,9 +61,17 @@ class Pool(nn.Module):
         if self.kind == "max":
             return largest(x, window)
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        total = functools.reduce(jnp.add, views(wide, window))
+        total = _sums(wide, window)
         seen = jnp.asarray(_inputs_seen(window, x.shape[1:-1]), wide.dtype)
         return (total / seen).astype(x.dtype)
+
+
+def _sums(x: jax.Array, windows: Sequence[Window]) -> jax.Array:
+    """The sum over each window, along one axis after the other."""
+    for axis, window in enumerate(windows):
+        along = [window if other == axis else Window(1) for other in range(len(windows))]
+        x = functools.reduce(jnp.add, views(x, along))
+    return x
 
 
 def _inputs_seen(window: Sequence[Window], space: Sequence[int]) -> np.ndarray:
