@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from experiments.engine.errors import UsageError
 from experiments.engine.values import Choices
 from nets.activations import ACTIVATIONS, Activation, as_activation
-from nets.cells import GRU, LSTM, RNN, Cell
+from nets.cell import Cell
+from nets.cells import GRU, LSTM, RNN
 from nets.initializers import INITIALIZERS, Initializer, scaled
 from nets.recurrent import RecurrentStack
 

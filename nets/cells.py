@@ -1,71 +1,19 @@
 """Recurrent cells as values: what one step does, what is learned beside kernels, how it starts."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
-from nets.activations import ACTIVATIONS, ActivationLike, as_activation
+from nets.activations import ACTIVATIONS, ActivationLike
+from nets.cell import Cell, Values, activate, learned_values, standardise, with_slopes
 from nets.cell_gradients import apart, pull_lstm
 from nets.recurrence import Carry, Pull
 from nets.spread import spread
 
-Values = Mapping[str, jax.Array]
 Gate = Literal["none", "input", "forget", "output"]
-EPSILON = 1e-5
-"""Added to variances by layer normalisation."""
-
-
-class Cell:
-    """What all cells have; a subclass says what one step does."""
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """Names of what is projected: a step reads [batch, parts * features]."""
-        raise NotImplementedError
-
-    @property
-    def adds(self) -> bool:
-        """Whether a step reads the sum of what is projected of inputs and state, or the pair."""
-        return True
-
-    def values(self, features: int) -> dict[str, jax.Array]:
-        """What is learned beside kernels and biases, as it starts."""
-        del features
-        return {}
-
-    def biases(self) -> dict[str, float]:
-        """What is added to the first biases of a part."""
-        return {}
-
-    def carry(self, batch: int, features: int, dtype: Any) -> Carry:
-        """Zeros, before the first step; the state comes first."""
-        return (jnp.zeros((batch, features), dtype),)
-
-    def inputs(self, values: Values, projected: jax.Array) -> jax.Array:
-        """What is done to the projected inputs of all steps before biases are added."""
-        del values
-        return projected
-
-    def step(self, values: Values, read: Any, carry: Carry) -> Carry:
-        """One step (`nets.recurrence.recur`)."""
-        raise NotImplementedError
-
-    def gates(self, values: Values, read: Any, carry: Carry) -> dict[str, jax.Array]:
-        """How far each learned gate is open at a step, [batch, features] by its name."""
-        del values, read, carry
-        return {}
-
-    def content(self, values: Values, read: Any, carry: Carry) -> tuple[jax.Array, jax.Array]:
-        """New content at a step and the slopes of its activation, [batch, features] each."""
-        raise NotImplementedError
-
-    @property
-    def pull(self) -> Pull | None:
-        """The gradient of a step where it is written out; None leaves it to JAX."""
-        return None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,17 +32,17 @@ class RNN(Cell):
 
     def values(self, features: int) -> dict[str, jax.Array]:
         """The activation's own."""
-        return _learned(self.activation, "activation", features)
+        return learned_values(self.activation, "activation", features)
 
     def step(self, values: Values, read: Any, carry: Carry) -> Carry:
         """One step."""
         del carry
-        return (_activate(self.activation, "activation", values, read),)
+        return (activate(self.activation, "activation", values, read),)
 
     def content(self, values: Values, read: Any, carry: Carry) -> tuple[jax.Array, jax.Array]:
         """The state itself."""
         del carry
-        return _with_slopes(self.activation, values, read)
+        return with_slopes(self.activation, values, read)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,8 +86,8 @@ class LSTM(Cell):
 
     def values(self, features: int) -> dict[str, jax.Array]:
         """Peepholes, scales and shifts, the activations' own."""
-        found = _learned(self.activation, "activation", features)
-        found |= _learned(self.gate, "gate", features)
+        found = learned_values(self.activation, "activation", features)
+        found |= learned_values(self.gate, "gate", features)
         gates = [part for part in self.parts if part != "cell"]
         if self.peepholes:
             found |= {f"peephole_{gate}": jnp.zeros(features) for gate in gates}
@@ -162,21 +110,21 @@ class LSTM(Cell):
         """Normalises them, if asked for."""
         if not self.layer_norm:
             return projected
-        return spread(values["scale_inputs"], projected) * _standardise(projected)
+        return spread(values["scale_inputs"], projected) * standardise(projected)
 
     def step(self, values: Values, read: Any, carry: Carry) -> Carry:
         """One step."""
         _, c = carry
         read, width = self._sum(values, read), c.shape[-1]
-        content = apart(_activate(self.activation, "activation", values, read[:, -width:]))
+        content = apart(activate(self.activation, "activation", values, read[:, -width:]))
         gates = self._gates(values, read[:, :-width], c)
         forget = gates("forget", c)
         c = forget * c + (1 - forget if self.coupled else gates("input", c)) * content
         shown = c
         if self.layer_norm:
             scale, shift = (spread(values[name], c) for name in ("scale_cell", "shift_cell"))
-            shown = scale * _standardise(c) + shift
-        return gates("output", c) * _activate(self.activation, "activation", values, shown), c
+            shown = scale * standardise(c) + shift
+        return gates("output", c) * activate(self.activation, "activation", values, shown), c
 
     def gates(self, values: Values, read: Any, carry: Carry) -> dict[str, jax.Array]:
         """Those there are; the input gate is not one by itself where it is coupled."""
@@ -188,7 +136,7 @@ class LSTM(Cell):
     def content(self, values: Values, read: Any, carry: Carry) -> tuple[jax.Array, jax.Array]:
         """What is added to the cell as far as the input gate is open."""
         width = carry[0].shape[-1]
-        return _with_slopes(self.activation, values, self._sum(values, read)[:, -width:])
+        return with_slopes(self.activation, values, self._sum(values, read)[:, -width:])
 
     @property
     def pull(self) -> Pull | None:
@@ -201,7 +149,7 @@ class LSTM(Cell):
         if not self.layer_norm:
             return read
         x, z = read
-        return x + spread(values["scale_state"], z) * _standardise(z)
+        return x + spread(values["scale_state"], z) * standardise(z)
 
     def _gates(
         self, values: Values, read: jax.Array, c: jax.Array
@@ -213,7 +161,7 @@ class LSTM(Cell):
             return dict(zip(names, jnp.split(x, len(names), axis=-1), strict=True)) if names else {}
 
         if not self.peepholes:
-            opened = split(apart(_activate(self.gate, "gate", values, read)))
+            opened = split(apart(activate(self.gate, "gate", values, read)))
             return lambda name, c: opened.get(name, jnp.ones_like(c))
         reads = split(read)
 
@@ -221,7 +169,7 @@ class LSTM(Cell):
             if name not in reads:
                 return jnp.ones_like(c)
             peep = spread(values[f"peephole_{name}"], c) * c
-            return _activate(self.gate, "gate", values, reads[name] + peep)
+            return activate(self.gate, "gate", values, reads[name] + peep)
 
         return see
 
@@ -253,20 +201,22 @@ class GRU(Cell):
 
     def values(self, features: int) -> dict[str, jax.Array]:
         """The bias a, the activations' own."""
-        found = _learned(self.activation, "activation", features)
-        return found | _learned(self.gate, "gate", features) | {"bias_new": jnp.zeros(features)}
+        found = learned_values(self.activation, "activation", features)
+        return (
+            found | learned_values(self.gate, "gate", features) | {"bias_new": jnp.zeros(features)}
+        )
 
     def step(self, values: Values, read: Any, carry: Carry) -> Carry:
         """One step."""
         (h,) = carry
         reset, update = self.gates(values, read, carry).values()
-        new = _activate(self.activation, "activation", values, self._heard(values, read, reset))
+        new = activate(self.activation, "activation", values, self._heard(values, read, reset))
         return ((1 - update) * new + update * h,)
 
     def content(self, values: Values, read: Any, carry: Carry) -> tuple[jax.Array, jax.Array]:
         """What moves the state as far as the update gate is closed."""
         reset = self.gates(values, read, carry)["reset"]
-        return _with_slopes(self.activation, values, self._heard(values, read, reset))
+        return with_slopes(self.activation, values, self._heard(values, read, reset))
 
     def _heard(self, values: Values, read: Any, reset: jax.Array) -> jax.Array:
         """What new content is made of."""
@@ -279,41 +229,9 @@ class GRU(Cell):
         """Both."""
         (h,), (x, z) = carry, read
         split = 2 * h.shape[-1]
-        opened = apart(_activate(self.gate, "gate", values, x[:, :split] + z[:, :split]))
+        opened = apart(activate(self.gate, "gate", values, x[:, :split] + z[:, :split]))
         return dict(zip(self.parts[:-1], jnp.split(opened, 2, axis=-1), strict=True))
 
 
 def _pull_lstm(values: Values, read: Any, carry: Carry, by_after: Carry) -> tuple[Any, Any, Carry]:
     return values, *pull_lstm(read, carry, by_after)  # no values: none have a gradient
-
-
-def _learned(activation: ActivationLike, place: str, features: int) -> dict[str, jax.Array]:
-    """The learned numbers of an activation, one per unit. Raises `ValueError` for maxout."""
-    known = as_activation(activation)
-    if known.pieces != 1:
-        raise ValueError(f"{place} {known}: a recurrent unit has one input for each output")
-    pairs = zip(known.learned_names, known.learned, strict=True)
-    return {f"{place}_{name}": jnp.full(features, value) for name, value in pairs}
-
-
-def _activate(activation: ActivationLike, place: str, values: Values, x: jax.Array) -> jax.Array:
-    known = as_activation(activation)
-    learned = [values[f"{place}_{name}"] for name in known.learned_names]
-    rows = [spread(jnp.tile(each, x.shape[-1] // len(each)), x) for each in learned]
-    return known.function(x, *known.parameters, *rows)
-
-
-def _with_slopes(
-    activation: ActivationLike, values: Values, x: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    def function(x: jax.Array) -> jax.Array:
-        return _activate(activation, "activation", values, x)
-
-    return jax.jvp(function, (x,), (jnp.ones_like(x),))
-
-
-def _standardise(x: jax.Array) -> jax.Array:
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
-    variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
-    return (centred * jax.lax.rsqrt(variance + EPSILON)).astype(x.dtype)

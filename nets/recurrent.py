@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from nets.activations import diagnose
-from nets.cells import Cell
+from nets.cell import Cell
 from nets.initializers import INITIALIZERS, BiasInit, InitFunction, bias_initializer
 from nets.lookup import Rows, look_up
 from nets.over_time import opening_numbers
@@ -199,9 +199,11 @@ class Recurrent(nn.Module):
             for collection in asked:
                 self.put_variable(collection, name, found[collection])
         if "diagnostics" in asked:
-            content = functools.partial(self.cell.content, inputs.values)
-            numbers = diagnose(*jax.vmap(content)(reads, before), inputs.mask)
-            self.put_variable("diagnostics", "activation", numbers)
+            content = jax.vmap(functools.partial(self.cell.content, inputs.values))(reads, before)
+            if content is not None:
+                outputs, slopes = content
+                numbers = diagnose(outputs, slopes, inputs.mask)
+                self.put_variable("diagnostics", "activation", numbers)
 
 
 class RecurrentStack(nn.Module):

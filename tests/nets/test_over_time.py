@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from nets.activations import diagnose
+from nets.cell import Cell
 from nets.cells import GRU, LSTM, RNN
 from nets.over_time import carry_gradients, opening_numbers, reach
 from nets.recurrent import Recurrent
@@ -172,3 +173,12 @@ def test_reach_of_a_gradient_that_halves_with_each_step():
     assert float(found["steps"]) == 7  # 0.5^6 is above a hundredth
     assert float(compiled_reach(np.ones(20, "f"))["steps"]) == 20
     assert float(compiled_reach(np.zeros(20, "f"))["per_step"]) == 1
+
+
+def test_a_cell_that_does_not_tell_of_its_content_is_not_diagnosed():
+    class Plain(RNN):
+        content = Cell.content
+
+    net, variables = Recurrent(Plain(), 5), made("rnn")[1]
+    found = compiled.applied(net, variables, X, train=False, mutable="diagnostics")[1]
+    assert not found.get("diagnostics", {})
