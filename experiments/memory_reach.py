@@ -84,9 +84,8 @@ def _tested(config: Any, data: Data) -> dict[str, jax.Array]:
 def pictures(
     config: Any, net: Any, params: Tree, model_state: Tree, data: Data
 ) -> dict[str, Picture]:
-    """Bars from the first step to the last: `gradient_over_time`, the norms behind `measure`, if
-    any, and
-    for each gate how far it is open, from 0 to 1."""
+    """Bars from the first step to the last: for each gate how far it is open, from 0 to 1, and
+    `gradient_over_time`, the norms behind `measure` where there are any."""
     params, model_state, test = jax.tree.map(
         jnp.asarray, (params, model_state, dict(data.splits["test"]))
     )

@@ -31,15 +31,12 @@ def analyse(
     Args:
         grid: the results.
         metric: what they measure.
-        margin: largest difference that does not matter, in the metric's unit; None = no test of
-            equivalence.
+        margin: largest difference that does not matter; None = no test of equivalence.
         looks: how many times the study has been looked at, this one included; p-values are
             multiplied and error levels divided by it (Bonferroni).
         confidence: of intervals; 1 - confidence is the error level of verdicts.
-        edge_cells: rows of `grid.cells` whose tuned value sits at the edge of its grid; verdicts
-            on contrasts with such a cell are withheld.
-        copied_cells: rows whose seeds are all the same replica, so that they are no sample;
-            contrasts between such cells have no test.
+        edge_cells: rows tuned to the edge of their grid; verdicts on them are withheld.
+        copied_cells: rows whose seeds are all the same replica: no test between them.
         exploratory: whether this is not the declared primary metric (or the looks were not
             planned): no corrections, no interactions, no verdicts.
 
@@ -47,15 +44,13 @@ def analyse(
         ValueError: the grid contradicts itself, or a number is out of its range.
     """
     _check(grid, margin, looks, confidence, edge_cells)
-    rules = Rules(
-        1 - confidence, margin, looks, exploratory, frozenset(edge_cells), frozenset(copied_cells)
-    )
+    marked = map(frozenset, (edge_cells, copied_cells))
+    rules = Rules(1 - confidence, margin, looks, exploratory, *marked)
     scores, family = score(grid, metric), pairings(grid)
     contrasts = compare(family, scores, rules)
     interactions, untested = interact(grid, scores, rules)
     simple = compare(simple_effects(grid, interactions), scores, rules)
-    most = max((item.n for item in contrasts), default=0)
-    notes = [untested, *_notes(grid, scores, most)]
+    seeds = max((item.n for item in contrasts), default=0)
     return Analysis(
         metric=metric,
         factors=grid.factors,
@@ -68,7 +63,7 @@ def analyse(
         contrasts=contrasts,
         interactions=interactions,
         simple_effects=simple,
-        notes=tuple(note for note in notes if note),
+        notes=tuple(filter(None, (untested, *_notes(grid, scores, seeds)))),
     )
 
 

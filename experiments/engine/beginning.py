@@ -68,10 +68,12 @@ def begin(
 
 
 def datasets_of(prepared: Mapping[Any, Prepared]) -> list[Dataset]:
+    """The data sets of all programs, each once."""
     return list({entry.dataset.digest: entry.dataset for entry in prepared.values()}.values())
 
 
 def digests_of(prepared: Mapping[Any, Prepared]) -> list[str]:
+    """Their digests, sorted."""
     return sorted({entry.dataset.digest for entry in prepared.values()})
 
 

@@ -97,7 +97,7 @@ def _refuse_other_parameters(folder: pathlib.Path, lines: Sequence[Mapping[str, 
 def _refuse_other_table(
     folder: pathlib.Path, study: Study, lines: Sequence[Mapping[str, Any]]
 ) -> None:
-    rows, pairs = read_results(folder), reporting_pairs(study)
+    rows, pairs = read_results(folder), {*reporting_pairs(study)}
     for line in finished(lines).values():
         place = line["cell"], line["seed"]
         if line["phase"] != "report" or place not in pairs:
