@@ -6,12 +6,13 @@ forward layout, and the gradient by the kernel is one matrix product per place o
 pieces of the batch that stay in the processor's cache. Both gradients of a 3x3 convolution of 128
 images (16x16 with 32 or 64 channels, 32x32 with 16) took 13 to 43 ms on 2 cores, 793 to 4,013 ms as
 JAX differentiates it inside a loop, and 21 to 86 ms outside. Convolutions with few output channels
-compute neighbouring outputs at once. Elsewhere than on a CPU XLA's own forms are used.
+compute neighbouring outputs at once, 3x3 ones with many go by tiles (`nets.winograd`). Elsewhere
+than on a CPU XLA's own forms are used.
 """
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -21,6 +22,7 @@ from jaxtyping import Array, Float
 from nets.forward_convolution import layout, neighbours, side_by_side, xla_convolution
 from nets.geometry import Window
 from nets.parallel import sum_over_batch
+from nets.winograd import by_tiles, suits
 
 CACHE_BYTES = 1 << 19
 """Bytes of inputs and gradients that the products of the kernel gradient work on at a time: they
@@ -60,14 +62,33 @@ def _forward(
     x: jax.Array, kernel: jax.Array, windows: tuple[Window, ...], groups: int
 ) -> jax.Array:
     elsewhere = functools.partial(xla_convolution, windows, groups)
-    if groups > 1 or any(w.stride > 1 for w in windows):
+    sizes = [w.output_size(n) for w, n in zip(windows, x.shape[1:-1], strict=True)]
+    on_cpu = cpu_form(kernel, windows, groups, [w.padding for w in windows], sizes)
+    if on_cpu is None:
         return elsewhere(x, kernel)
-    padding = [w.padding for w in windows]
-    count = neighbours(kernel, windows, windows[-1].output_size(x.shape[-2]))
-    if count == 1:
-        return elsewhere(x, kernel)
-    on_cpu = functools.partial(side_by_side, padding, count)
     return jax.lax.platform_dependent(x, kernel, cpu=on_cpu, default=elsewhere)
+
+
+def cpu_form(
+    kernel: jax.Array,
+    windows: Sequence[Window],
+    groups: int,
+    padding: Sequence[tuple[int, int]],
+    sizes: Sequence[int],
+) -> Callable[[jax.Array, jax.Array], jax.Array] | None:
+    """A CPU's better form of a convolution of inputs and kernel, if there is one.
+
+    Args:
+        kernel, groups: of the convolution.
+        windows, padding, sizes: of each spatial axis the window, the zeros around the inputs (which
+            need not be the window's), and how many outputs there are.
+    """
+    if groups > 1 or any(w.stride > 1 for w in windows):
+        return None
+    if suits(kernel, windows, sizes):
+        return functools.partial(by_tiles, padding)
+    count = neighbours(kernel, windows, sizes[-1])
+    return functools.partial(side_by_side, padding, count) if count > 1 else None
 
 
 def _convolve_forward(
@@ -120,10 +141,8 @@ def input_gradient(
     swapped = jnp.moveaxis(split, axes, -1).swapaxes(axes, axes + 1)
     turned = swapped.reshape(*window, outputs // groups, groups * inputs)
     padding = [_transposed_padding(w, n) for w, n in zip(windows, space, strict=True)]
-    if groups == 1 and all(w.stride == 1 for w in windows):
-        count = neighbours(turned, windows, space[-1])
-        if count > 1:
-            return side_by_side(padding, count, g, turned)
+    if form := cpu_form(turned, windows, groups, padding, space):
+        return form(g, turned)
     return jax.lax.conv_general_dilated(
         g,
         turned,

@@ -2,8 +2,8 @@
 
 A program may spread one replica over devices along the mesh axis `BATCH`. XLA partitions it: every
 function keeps its meaning over the whole batch (batch norm's statistics, a mean), whoever wrote it.
-`split_batch` says where to cut, `sum_over_batch` helps where XLA finds no good cut itself. Without
-such a mesh both do nothing.
+`split_batch` says where to cut, `sum_over_batch` and `map_batch` help where XLA finds no good cut
+itself. Without such a mesh they do nothing.
 """
 
 from collections.abc import Callable
@@ -57,3 +57,24 @@ def sum_over_batch(
         check_vma=False,
     )
     return parts(*batched)
+
+
+def map_batch(
+    function: Callable[..., jax.Array], batched: jax.Array, *whole: jax.Array
+) -> jax.Array:
+    """`function(batched, *whole)` for one that goes through the examples, in pieces or one by one.
+
+    Where devices share the batch, each goes through its part.
+    """
+    devices = sharers()
+    if devices == 1 or len(batched) % devices:
+        return function(batched, *whole)
+    cut = PartitionSpec(BATCH)
+    parts = jax.shard_map(
+        function,
+        in_specs=(cut, *[PartitionSpec()] * len(whole)),
+        out_specs=cut,
+        axis_names={BATCH},
+        check_vma=False,
+    )
+    return parts(batched, *whole)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from experiments.engine.cost import Cost, loops_products
+from experiments.engine.cost import Cost, loops_products, repeated_flops
 from experiments.engine.errors import UsageError
 from experiments.engine.plan import (
     KINDS,
@@ -86,7 +86,7 @@ def test_devices_without_a_replica_share_the_batch_of_a_large_convolution():
     assert plan(conv, (1,)).layout == Layout(1, 1, 2)
     assert plan(conv, (2,)).layout == Layout(2, 2)
     few = dataclasses.replace(conv, flops_per_step=2e10)
-    assert [plan(few, (n,)).steps_per_call for n in (1, 2)] == [5, 2]
+    assert [plan(few, (n,)).steps_per_call for n in (1, 2)] == [10, 5]
     assert plan(conv, (3,), devices=8).layout == Layout(3, 3, 2)
     assert plan(dataclasses.replace(conv, batch=100), (1,), devices=8).layout == Layout(1, 1, 5)
     assert plan(dataclasses.replace(conv, batch=127), (1,)).layout == Layout(1, 1)
@@ -118,6 +118,22 @@ def test_a_loop_of_products_is_found():
     assert found(20) and not found(5)
     outside = jax.make_jaxpr(lambda x: jax.lax.cumsum(x @ x))(jnp.ones((20, 20)))
     assert not loops_products(outside)
+
+
+def test_products_in_loops_count_at_every_turn():
+    def turn(_, x):
+        return jax.lax.fori_loop(0, 4, lambda _, x: x @ x, x @ x)
+
+    def looped(x):
+        forms = {"cpu": lambda x: jax.lax.fori_loop(0, 3, turn, x), "default": lambda x: x @ x}
+        return jax.lax.platform_dependent(x @ x, **forms)
+
+    once = 2 * 5**3
+    traced = jax.make_jaxpr(looped)(jnp.ones((5, 5))).jaxpr
+    assert repeated_flops(traced) == (2 + 3 * 4 - 1) * once  # two more outside, eleven more inside
+    cuda = {"cuda": lambda x: jax.lax.fori_loop(0, 3, turn, x), "default": lambda x: x @ x}
+    elsewhere = jax.make_jaxpr(lambda x: jax.lax.platform_dependent(x, **cuda))(jnp.ones((5, 5)))
+    assert repeated_flops(elsewhere.jaxpr) == 0
 
 
 def test_lanes_are_chosen_to_need_few_copies():

@@ -28,6 +28,9 @@ CASES = {
     "many outputs": ((5, 4), 3, 1, 1, 1, 2, 9, 1),
     "wider than the input": ((2, 3), 7, 1, "same", 1, 3, 2, 1),
     "padded far": ((3, 4), 2, 1, ((4, 0), (1, 3)), 2, 3, 3, 1),
+    "tiles": ((6, 4), 3, 1, "same", 1, 32, 32, 1),
+    "tiles without padding": ((6, 8), 3, 1, "valid", 1, 32, 34, 1),
+    "tiles padded far": ((4, 6), 3, 1, ((3, 1), (0, 2)), 1, 33, 32, 1),
 }  # fmt: skip
 """shape, size, stride, padding, dilation, inputs, outputs, groups."""
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from nets.parallel import BATCH, sharers, split_batch, sum_over_batch
+from nets.parallel import BATCH, map_batch, sharers, split_batch, sum_over_batch
 
 LANES = PartitionSpec("replica")
 
@@ -31,6 +31,7 @@ def test_alone_nothing_is_cut():
     assert sharers() == 1
     assert split_batch({"x": x})["x"] is x
     assert float(sum_over_batch(jnp.sum, x)) == 15
+    assert map_batch(lambda x, y: x * y, x, jnp.float32(2)).tolist() == (2 * x).tolist()
 
 
 def test_devices_are_counted_where_the_compiler_may_use_them(mesh):
@@ -62,3 +63,20 @@ def test_sums_and_statistics_are_those_of_the_whole_batch(mesh, examples):
     for name in expected:
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(found["noise"], expected["noise"])
+
+
+@pytest.mark.parametrize("examples", [8, 7])
+def test_each_device_goes_through_its_own_examples(mesh, examples):
+    x = jax.random.normal(jax.random.key(0), (1, examples, 3))
+    seen = []
+
+    def one_by_one(x, weights):
+        seen.append(len(x))
+        return jax.lax.map(lambda row: row @ weights, x)
+
+    def function(x):
+        return map_batch(one_by_one, split_batch(x), jnp.arange(6.0).reshape(3, 2))
+
+    found, expected = shared(function, mesh, x), jax.vmap(function)(x)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert seen == [4 if examples == 8 else 7, examples]
