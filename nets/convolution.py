@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 
 from nets.forward_convolution import layout, neighbours, side_by_side, xla_convolution
 from nets.geometry import Window
-from nets.parallel import sum_over_batch
+from nets.parallel import piece_size, sum_over_batch
 from nets.winograd import by_tiles, suits
 
 CACHE_BYTES = 1 << 19
@@ -169,7 +169,7 @@ def kernel_gradient(
 ) -> Float[Array, "*window inputs_per_group outputs"]:
     """The gradient by the kernel: for each position of the window, one product over the rest."""
     batch = len(x)
-    piece = piece_size(batch, (x.size + g.size) // batch * x.dtype.itemsize)
+    piece = piece_size(batch, (x.size + g.size) // batch * x.dtype.itemsize, CACHE_BYTES)
     product = functools.partial(_window_products, windows=windows, groups=groups)
     if piece == batch:
         total = product(x, g)
@@ -183,12 +183,6 @@ def kernel_gradient(
         total = jax.lax.fori_loop(0, batch // piece, add, jnp.zeros(shape.shape, shape.dtype))
     total = total.reshape(g.shape[-1], *(w.size for w in windows), x.shape[-1] // groups)
     return jnp.moveaxis(total, 0, -1).astype(g.dtype)
-
-
-def piece_size(batch: int, example_bytes: int) -> int:
-    """Examples at a time: the largest divisor of the batch that fits."""
-    fits = max(1, CACHE_BYTES // example_bytes)
-    return max(n for n in range(1, batch + 1) if batch % n == 0 and n <= fits)
 
 
 def _window_products(

@@ -78,3 +78,9 @@ def map_batch(
         check_vma=False,
     )
     return parts(batched, *whole)
+
+
+def piece_size(batch: int, example_bytes: int, most_bytes: int) -> int:
+    """Examples that a loop takes at a time: of the batch's divisors the largest that fits."""
+    fits = max(1, most_bytes // example_bytes)
+    return max(n for n in range(1, batch + 1) if batch % n == 0 and n <= fits)

@@ -10,6 +10,7 @@ import pytest
 from nets import convolution
 from nets.convolution import convolve
 from nets.geometry import windows
+from nets.parallel import piece_size
 from tests.nets import compiled
 
 CASES = {
@@ -86,17 +87,10 @@ def test_gradients_in_pieces_of_the_batch(name, monkeypatch):
     case = made(name, batch=6)
     x, _, g, *_ = case
     example = (x.size + g.size) * 4 // len(x)
-    assert convolution.piece_size(6, example) == 6
+    assert piece_size(6, example, convolution.CACHE_BYTES) == 6
     monkeypatch.setattr(convolution, "CACHE_BYTES", 4 * example)
-    assert convolution.piece_size(6, example) == 3
     for mine, theirs in zip(computed(*case), looped(*case), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
-
-
-def test_a_piece_divides_the_batch_and_holds_one_example_at_least():
-    assert convolution.piece_size(100, convolution.CACHE_BYTES // 30) == 25
-    assert convolution.piece_size(7, convolution.CACHE_BYTES // 5) == 1
-    assert convolution.piece_size(8, 10 * convolution.CACHE_BYTES) == 1
 
 
 def test_an_example_worked_by_hand():

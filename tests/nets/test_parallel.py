@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from nets.parallel import BATCH, map_batch, sharers, split_batch, sum_over_batch
+from nets.parallel import BATCH, map_batch, piece_size, sharers, split_batch, sum_over_batch
 
 LANES = PartitionSpec("replica")
 
@@ -80,3 +80,10 @@ def test_each_device_goes_through_its_own_examples(mesh, examples):
     found, expected = shared(function, mesh, x), jax.vmap(function)(x)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert seen == [4 if examples == 8 else 7, examples]
+
+
+def test_a_piece_divides_the_batch_and_holds_one_example_at_least():
+    assert piece_size(100, 10, 300) == 25
+    assert piece_size(6, 10, 40) == 3
+    assert piece_size(7, 10, 50) == 1
+    assert piece_size(8, 100, 10) == 1
