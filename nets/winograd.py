@@ -72,7 +72,8 @@ def _in_pieces(padding: Sequence[tuple[int, int]], x: jax.Array, kernel: jax.Arr
     weights = jnp.stack([w for upper in _of_weights(kernel) for w in _of_weights(upper)])
 
     def convolved(x: jax.Array) -> jax.Array:
-        return _tiles(jax.lax.pad(x, jnp.zeros((), x.dtype), _config(padding)), weights)
+        around = [(0, 0, 0), *((*p, 0) for p in padding), (0, 0, 0)]
+        return _tiles(jax.lax.pad(x, jnp.zeros((), x.dtype), around), weights)
 
     if piece == batch:
         return convolved(x)
@@ -83,10 +84,6 @@ def _in_pieces(padding: Sequence[tuple[int, int]], x: jax.Array, kernel: jax.Arr
 
     y = jnp.zeros((batch, height, width, kernel.shape[-1]), x.dtype)
     return jax.lax.fori_loop(0, batch // piece, put, y)
-
-
-def _config(padding: Sequence[tuple[int, int]]) -> list[tuple[int, int, int]]:
-    return [(0, 0, 0), *((*p, 0) for p in padding), (0, 0, 0)]
 
 
 def _tiles(x: jax.Array, weights: jax.Array) -> jax.Array:

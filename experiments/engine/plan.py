@@ -35,7 +35,8 @@ class DeviceKind:
         most_lanes: lanes per device beyond which nothing was gained when measured.
         convolution_flops: `flops` of a step with convolutions, on each device that shares it; the
             first step of a call is slow (it took 100 ms of a core more than later ones for
-            ResNet-20, which trained 1.17 times as fast with 9 steps a call as with 3).
+            ResNet-20, which trained 1.14 times as fast with 9 steps a call as with 3). A call of
+            large nets takes up to 2.5 seconds.
         recurrence_flops: the same of a step with a loop of products, counted once each.
         flops_per_shared_step: work of a step with convolutions from which devices without a replica
             of their own share the batch of another's, FLOP: on 2 cores 1.35 to 1.7 times as fast
