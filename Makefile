@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help study test lint bench lock clean
+.PHONY: help study test test-slow lint bench lock clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/'
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v >= (3, 11) else "Ablax needs Python 3.11 or newer, not %d.%d: make PYTHON=python3.12 ..." % v)'
@@ -19,8 +20,11 @@ $(READY): requirements.lock pyproject.toml
 study: $(READY)  ## train the default study on embedded data and print its answer
 	$(BIN)/python launch.py study default
 
-test: $(READY) lint  ## format, lint, types and tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: $(READY) lint  ## format, lint, types and tests, without the slow ones
+	$(PYTEST) -m "not slow"
+
+test-slow: $(READY)  ## the tests marked slow: together with `make test`, all of them
+	$(PYTEST) -m slow
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

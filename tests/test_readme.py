@@ -56,6 +56,7 @@ class Asked(Exception):
     """Comes in the place of a training."""
 
 
+@pytest.mark.slow
 def test_every_command_works(folder, capsys, monkeypatch):
     done = []
     for words in commands():

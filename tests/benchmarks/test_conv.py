@@ -17,6 +17,7 @@ PROBLEMS = {
 STEPS = 4
 
 
+@pytest.mark.slow
 def test_an_epoch_takes_every_replica_through_every_step():
     problem = dataclasses.replace(PROBLEMS["plain"], layers="4k3", replicas=2)
     side = ablax_images.prepare(problem)
@@ -26,6 +27,7 @@ def test_an_epoch_takes_every_replica_through_every_step():
     assert ablax_images.study_of(dataclasses.replace(problem, apart=True)).seeds == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_pytorch_trains_the_same(name):
     pytest.importorskip("torch", reason="PyTorch comes with `make bench`, not with the lock")

@@ -16,6 +16,7 @@ def ours():
     return ablax_text.losses(SMALL, STEPS)
 
 
+@pytest.mark.slow
 def test_flax_trains_the_same(ours):
     start, order, losses = ours
     np.testing.assert_allclose(flax_text.losses(SMALL, start, order), losses, rtol=2e-5)
@@ -29,6 +30,7 @@ def test_pytorch_trains_the_same(ours):
     np.testing.assert_allclose(torch_text.losses(SMALL, start, order), losses, rtol=2e-5)
 
 
+@pytest.mark.slow
 def test_a_shared_batch_trains_the_same(ours):
     _, order, losses = ours
     _, theirs, shared = ablax_text.losses(SMALL, STEPS, Override(shares=2))

@@ -20,6 +20,7 @@ def test_sentences_are_the_words_of_the_text():
     assert [len(line) for line in lines] == np.unique(held, return_counts=True)[1].tolist()
 
 
+@pytest.mark.slow
 def test_an_epoch_after_the_other_trains_the_tables():
     side = ablax_words.prepare(PROBLEM)
     running, dataset = ablax_words.HELD[0]

@@ -1,8 +1,11 @@
 """What commands say that train nothing."""
 
+import pytest
+
 from tests.command_line.calls import SMALL, refused
 
 
+@pytest.mark.slow
 def test_a_dry_run_shows_the_cost_and_writes_nothing(cli, tmp_path):
     answer = cli(
         "study mlp --dataset digits --epochs 1 --vary 'width=();8,4' "
@@ -19,6 +22,7 @@ def test_a_dry_run_shows_the_cost_and_writes_nothing(cli, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_describe_shows_layers_parameters_and_flops(cli, tmp_path):
     answer = cli("describe mlp --dataset digits --width 20,10 --norm batch")
     assert (answer.code, answer.err) == (0, "")

@@ -164,6 +164,7 @@ def test_a_folder_of_another_experiment(call, study, capsys):
         assert code == 2 and "belongs to the experiment 'toy'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_script_of_ones_own_resumes(study):
     """`python my.py resume DIR`, under another number of devices than planned."""
     shutil.copyfile(toy.__file__, study.parent / "my.py")

@@ -21,6 +21,7 @@ def test_the_answer_is_on_stdout_and_progress_on_stderr(cli, finished):
     assert (finished / "results.csv").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_without_validation_rows_there_are_no_validation_columns_and_no_tuning(cli, tmp_path):
     line = f"study mlp {SMALL} --validation 0 --vary dropout=0,0.5 --seeds 2 --out all"
     answer = cli(line)

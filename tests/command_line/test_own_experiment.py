@@ -108,6 +108,7 @@ def test_a_script_of_ones_own_has_every_command(mine):
     assert mine("report nowhere").code == 2
 
 
+@pytest.mark.slow
 def test_a_script_of_ones_own_studies_and_its_source_is_kept(mine, cli, tmp_path):
     done = process(
         "my_experiment.py", "study", "--vary", "activation=relu,sine", "--vary", "frequency=1,3",
@@ -127,6 +128,7 @@ def test_a_script_of_ones_own_studies_and_its_source_is_kept(mine, cli, tmp_path
     assert mine("run --activation sine --width 8 --dataset digits --epochs 1 --out r").code == 0
 
 
+@pytest.mark.slow
 def test_a_study_from_python_takes_functions_and_can_be_reported(cli, tmp_path):
     heard: list[str] = []
     outcome = run_study(

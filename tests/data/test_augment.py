@@ -123,6 +123,7 @@ def test_the_centres_of_cutout_are_uniform_over_the_image():
     np.testing.assert_array_equal(found.min(-1), found.max(-1))  # all channels of a pixel
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "config",
     [
@@ -148,6 +149,7 @@ def test_each_kind_draws_the_same_beside_the_others():
     np.testing.assert_array_equal(together, np.where(cut, 0, expected))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape", "axes"), SHAPES)
 def test_replicas_side_by_side_are_augmented_as_each_alone(shape, axes):
     x = np.stack([inputs(shape), 2 * inputs(shape), -inputs(shape)])
@@ -159,6 +161,7 @@ def test_replicas_side_by_side_are_augmented_as_each_alone(shape, axes):
     assert together.shape == x.shape
 
 
+@pytest.mark.slow
 def test_without_a_word_three_axes_are_grey_images_and_two_are_sequences():
     config = Augmentation(translate=2)
     for shape, axes in SHAPES[:3]:

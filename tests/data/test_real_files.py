@@ -52,6 +52,7 @@ def test_pinned_digests_are_those_of_the_publishers_files(real_files, name):
     assert digest_of(splits) == published.PUBLISHED[name].digest
 
 
+@pytest.mark.slow
 def test_the_pinned_digest_of_cifar10_is_that_of_the_publishers_batches(real_files):
     folder = real_files("cifar10")
     splits = {
@@ -62,6 +63,7 @@ def test_the_pinned_digest_of_cifar10_is_that_of_the_publishers_batches(real_fil
     assert digest_of(splits) == published.CIFAR10.digest
 
 
+@pytest.mark.slow
 def test_real_sets_prepared_one_after_the_other(real_files, cache):
     """Their 10,000 test images, for speed as both splits, through TFDS and back."""
     for each in (published.MNIST, published.FASHION_MNIST):
@@ -75,6 +77,7 @@ def test_real_sets_prepared_one_after_the_other(real_files, cache):
     assert sorted(path.name for path in cache.iterdir()) == ["fashion_mnist", "mnist"]
 
 
+@pytest.mark.slow
 def test_real_batches_of_cifar10_are_prepared(real_files, cache, tmp_path):
     """The same with its test batch, unpacked."""
     data = cifar_bytes(real_files("cifar10"), "test_batch")

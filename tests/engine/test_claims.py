@@ -235,6 +235,7 @@ def command(tmp_path, monkeypatch, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_a_claim_is_a_study_that_is_judged_listed_and_taken_up(command, tmp_path):
     code, out, err = command()
     assert (code, err) == (0, "")

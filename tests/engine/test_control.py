@@ -213,6 +213,7 @@ STUDY = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_process_that_is_told_to_stop_saves_and_leaves_with_75(tmp_path, train_toy):
     out = tmp_path / "study"
     stopped = run([(4, signal.SIGTERM)], *STUDY, "--out", out)
@@ -231,6 +232,7 @@ def test_a_process_that_is_told_to_stop_saves_and_leaves_with_75(tmp_path, train
     assert lines[0] == lines[1]
 
 
+@pytest.mark.slow
 def test_a_second_interrupt_leaves_at_once(tmp_path):
     """Between the two no call ends, as if the first one were taking long."""
     twice = SLOW.replace(

@@ -73,6 +73,7 @@ def state_of(folder):
     return sorted(map(str, read_lines(folder))), answers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(FOLDERS))
 def test_a_damaged_folder_is_mended_or_refused(whole, stopped, tmp_path, number):
     draw, folder = random.Random(number), tmp_path / "study"
@@ -106,6 +107,7 @@ def test_lines_that_a_power_cut_lost_are_trained_again(whole, stopped, tmp_path,
     assert state_of(folder) == state_of(whole)
 
 
+@pytest.mark.slow
 def test_damaged_lines_are_trained_again_where_states_are_kept(tmp_path):
     folder, reference = tmp_path / "study", tmp_path / "reference"
     for each in (folder, reference):

@@ -42,6 +42,7 @@ def read(net: nn.Module, shape: tuple[int, ...]) -> list[Layer]:
     return layers(net, variables, sample)
 
 
+@pytest.mark.slow
 def test_describe_of_a_net_with_windows():
     experiment = dataclasses.replace(mlp.EXPERIMENT, make_net=lambda config, spec: Stack())
     config = replace(mlp.EXPERIMENT.config, {"dataset": "digits"})

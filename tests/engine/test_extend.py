@@ -80,6 +80,7 @@ def test_it_goes_on_through_the_command_line(short, tmp_path):
     assert "the study has 5 already" in run(["resume", folder, "--epochs", "4"])[1]
 
 
+@pytest.mark.slow
 def test_the_recorded_plan_is_kept_and_seeds_may_be_added(train, tmp_path):
     """A plan that this machine would not choose; the new seed trains from its first step."""
     grid = {"vary": {"rate": [0.03, 0.1]}, "override": Override(lanes=1, devices=1)}
@@ -93,6 +94,7 @@ def test_the_recorded_plan_is_kept_and_seeds_may_be_added(train, tmp_path):
     assert sorted(map(str, read_lines(folder))) == sorted(map(str, read_lines(at_once.folder)))
 
 
+@pytest.mark.slow
 def test_states_of_larger_groups_than_the_plan_has_lanes_are_left_alone(train, tmp_path):
     grid = {"vary": {"rate": [0.03, 0.1]}, "seeds": 2}
     kept = Saving(extendable=True)
@@ -122,6 +124,7 @@ def test_what_would_not_be_the_same_training_is_refused(study, train, short):
     assert len(lines) == 8 + 6
 
 
+@pytest.mark.slow
 def test_a_schedule_laid_over_the_length_is_refused(train, tmp_path):
     from experiments import Entry
     from tests.engine.probe import PROBE, SMALL

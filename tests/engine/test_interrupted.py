@@ -68,6 +68,7 @@ def assert_same(folder, whole):
     assert not (folder / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_kills_at_random_moments_change_no_bit(whole, tmp_path):
     """Every other kill waits for a save to begin: for the folder that Orbax writes into."""
     folder, draw, landed, saves = tmp_path / "study", random.Random(0), 0, 0
@@ -90,6 +91,7 @@ def test_kills_at_random_moments_change_no_bit(whole, tmp_path):
     assert "nothing to do" in finish(Started(["resume", folder]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_saves_and_the_same_command_goes_on(whole, tmp_path, number):
     folder = tmp_path / "study"
@@ -105,6 +107,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(whole, tmp_path, number):
     assert_same(folder, whole)
 
 
+@pytest.mark.slow
 def test_a_time_limit_stops_the_study_and_it_goes_on(whole, tmp_path):
     """A limit that is over before the first step; what a stop in training saves is seen above."""
     folder = tmp_path / "study"

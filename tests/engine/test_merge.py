@@ -114,6 +114,7 @@ def test_three_parts_by_seed_merge_to_the_whole(by_seed, whole, tmp_path):
     assert len(read_json(merged.folder / "record.json")["parts"]) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3])
 def test_tuning_inside_each_seed_merges_too(train_toy, tmp_path, count):
     options = {"tune_per_seed": True, "seeds": 3}

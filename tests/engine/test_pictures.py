@@ -59,6 +59,7 @@ def test_what_is_no_picture_is_refused():
         check(Picture._make((np.array([None]), np.zeros((2, 2, 3), np.uint8))))
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_without_pictures_that_fail(tmp_path):
     def fails(config, net, params, model_state, data):
         raise ZeroDivisionError("first line\nsecond line")

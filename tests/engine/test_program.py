@@ -88,6 +88,7 @@ def test_a_replica_alone_with_copies_and_in_short_calls_changes_no_bit(base, tra
     assert curves[0] == curves[1] and len(curves[0]) == 3  # two epochs, and the end
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("override", [Override(lanes=1, devices=1), Override(lanes=2, devices=1)])
 def test_another_plan_agrees_to_rounding_after_twenty_steps(base, train, override):
     """One after another on one device, or as many lanes per device as before on fewer devices."""

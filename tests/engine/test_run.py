@@ -303,6 +303,7 @@ def test_an_unknown_metric_is_refused_before_anything_is_written(train_toy, tmp_
     assert outcome.analysis.metric.name == "size"
 
 
+@pytest.mark.slow
 def test_pinned_streams_make_copies_of_one_replica_which_prove_nothing(train_toy):
     streams = ("init", "order", "noise", "split", "labels")
     options = {"vary": {"rate": [0.03, 0.1]}, "seeds": 5}

@@ -169,6 +169,7 @@ def test_other_neighbours_change_no_bit_of_one_that_stops(study):
         assert all(np.array_equal(mine[name], theirs[name]) for name in theirs)
 
 
+@pytest.mark.slow
 def test_a_decay_of_zero_is_no_average_and_decays_share_a_program(study):
     plain, zero = study(), study(average=0.0)
     for (_, line, kept), (_, other, same) in zip(replicas(plain), replicas(zero), strict=True):

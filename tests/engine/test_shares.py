@@ -31,6 +31,7 @@ def shared(train):
     return train(CONV, CONFIG, seeds=1, override=Override(shares=2))
 
 
+@pytest.mark.slow
 def test_noise_statistics_and_scores_are_those_of_the_whole_batch(train, shared):
     alone = train(CONV, CONFIG, seeds=1, override=Override(shares=1))
     mine, theirs = (read_parameters(each.folder, 0, 0) for each in (alone, shared))

@@ -140,6 +140,7 @@ def channels_first(array: np.ndarray) -> np.ndarray:
     return np.moveaxis(array, (-1, -2), (0, 1)) if array.ndim > 1 else array
 
 
+@pytest.mark.slow
 def test_every_step_is_that_of_the_original(pieces):
     """To 5e-5 of the way gone before the look-ahead; later the rounding of both has grown."""
     torch = pytest.importorskip("torch", reason="PyTorch comes with the extra `bench`")

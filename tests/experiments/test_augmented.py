@@ -123,6 +123,7 @@ def test_a_batch_is_the_plain_one_augmented_after_preprocessing(make):
     assert (np.asarray(found["x"]) == 0).sum() > (np.asarray(plain["x"]) == 0).sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", [{}, {"l2": 0.1}])
 def test_the_loss_of_a_mixture_is_that_of_both_labels_by_their_shares(make, objective):
     made = make(mixup=0.8, **objective)
@@ -165,6 +166,7 @@ def test_evaluation_is_never_augmented(make):
         jax.tree.map(np.testing.assert_array_equal, *scores)
 
 
+@pytest.mark.slow
 def test_replicas_side_by_side_train_as_each_alone(make):
     """Two seeds, two traced alphas: a vmapped step is that of each replica."""
     made = [
@@ -195,6 +197,7 @@ def test_replicas_side_by_side_train_as_each_alone(make):
     assert float(together["weight"][0]) != float(together["weight"][1])
 
 
+@pytest.mark.slow
 def test_a_study_of_augmentation(images_file, tmp_path):
     result = run_study(
         AUGMENTED,

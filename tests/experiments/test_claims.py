@@ -62,6 +62,7 @@ def parameters(name: str) -> dict[str, int]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CLAIMS)
 def test_every_claim_is_a_study_whose_cells_can_train(name):
     claim, asked = CLAIMS[name], study(name)
@@ -79,6 +80,7 @@ def test_every_claim_is_a_study_whose_cells_can_train(name):
     assert {row for rule in claim.rules for row in rule.rows} == set(claim.rows)
 
 
+@pytest.mark.slow
 def test_mnist1d_is_trained_as_its_authors_do():
     assert parameters("mnist1d-linear") == {"linear": 410}
     assert parameters("mnist1d-mlp") == {"mlp": 15_210}

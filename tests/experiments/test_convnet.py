@@ -35,6 +35,7 @@ STATIC = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STATIC)
 def test_every_option_changes_the_program(pieces, name):
     value = parse(leaves(convnet.Config)[name], STATIC[name])
@@ -151,6 +152,7 @@ def test_one_net_for_sequences_and_one_for_images():
     assert convnet.make_net(convnet.Config(), IMAGES).channel_axis
 
 
+@pytest.mark.slow
 def test_it_learns_through_run(images_file, tmp_path, capsys):
     arguments = [
         "run", "convnet", "--dataset", "file", "--data-file", images_file, "--batch-size", "18",

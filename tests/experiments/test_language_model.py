@@ -93,6 +93,7 @@ def test_each_epoch_and_seed_cuts_the_text_elsewhere():
     assert len(begins) > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("carry", [True, False])
 def test_states_are_carried_from_window_to_window(carry):
     """Two windows through the loss are one of twice the length, or two that begin anew."""
@@ -163,6 +164,7 @@ def study(folder: pathlib.Path, steps: int) -> pathlib.Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("question", [3, 14])
 def test_resumed_in_mid_epoch_is_uninterrupted_to_the_bit(trained, monkeypatch, tmp_path, question):
     """Stopped within the first and the second epoch, with the states after some windows."""
@@ -231,6 +233,7 @@ def test_refusals_name_the_flags():
     EXPERIMENT.check(replace(CONFIG, {"tied": True, "width": (4, 8)}), TEXT.spec)
 
 
+@pytest.mark.slow
 def test_it_learns_a_text_by_heart():
     """The train step of the engine, in one trace."""
     config = replace(CONFIG, {"learning_rate": 0.03, "epochs": 40, "width": (24,)})

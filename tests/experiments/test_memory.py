@@ -92,6 +92,7 @@ def test_the_floor_of_who_recalls_nothing():
     np.testing.assert_allclose(right, np.mean(y[:, -10:] == 0, axis=1), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["adding", "copy"])
 def test_evaluation_is_exact_in_chunks_of_any_size(task, monkeypatch):
     made = pieces(task=task, test_rows=23, validation=0.1)
@@ -125,6 +126,7 @@ def plain() -> str:
     return step_of(pieces())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STATIC)
 def test_every_option_changes_the_program(plain, name):
     value = parse(leaves(memory.Config)[name], STATIC[name])
@@ -206,6 +208,7 @@ def test_the_gradient_over_time_is_that_of_the_rest_of_the_sequence():
     np.testing.assert_allclose(norms, expected[::-1], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_gates_over_time_are_those_of_each_layer():
     made = pieces(cell="lstm", width=(4, 3), test_rows=3)
     params = first_state(made).params
@@ -233,6 +236,7 @@ def test_remarks_on_the_gradient(factor, steps, said):
     assert memory_reach.remark(memory.Config(), measured) == said
 
 
+@pytest.mark.slow
 def test_it_learns_through_run(tmp_path, capsys):
     arguments = [
         "run", "memory", "--length", "4", "--cell", "gru", "--width", "16", "--train-rows", "2000",

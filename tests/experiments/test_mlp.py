@@ -81,6 +81,7 @@ def test_traced_fields_change_neither_program_nor_data(pieces, base):
     assert program_of(pieces(width=(5, 5), learning_rate=0.5, init_scale=2.0)) == base
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STATIC)
 def test_every_static_field_changes_the_program_or_its_data(pieces, base, name):
     value = parse(leaves(mlp.Config)[name], STATIC[name])
@@ -116,6 +117,7 @@ def after_three_steps(made, lanes):
     ]
 
 
+@pytest.mark.slow
 def test_every_traced_field_changes_the_result_and_0_is_the_same_as_off(pieces):
     """One program; a lane for each field at its second value, and one that changes nothing."""
     plain = pieces(width=(6,), batch_size=50, learning_rate=0.01)
@@ -129,6 +131,7 @@ def test_every_traced_field_changes_the_result_and_0_is_the_same_as_off(pieces):
     assert not {"dropout", "l1", "l2", "clip", "weight_decay"} & set(plain.replica.floats)
 
 
+@pytest.mark.slow
 def test_a_triangle_of_traced_ends(pieces):
     made = pieces(
         width=(6,), epochs=1, learning_rate=0.01, schedule="triangle", warmup=0.1,
@@ -139,6 +142,7 @@ def test_a_triangle_of_traced_ends(pieces):
     assert np.abs(end - plain).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_components_reach_the_net(pieces):
     made = pieces(preprocess="principal", components=2, width=(3,))
     state = first_state(made)
@@ -149,6 +153,7 @@ def test_components_reach_the_net(pieces):
     assert made.trainer.evaluate(kept, made.replica, made.data, "test")[1] is not None
 
 
+@pytest.mark.slow
 def test_a_penalty_on_the_output_layer_alone(pieces):
     """One step of gradient descent from the same weights: other layers move as without it."""
 
@@ -170,6 +175,7 @@ def test_a_penalty_on_the_output_layer_alone(pieces):
     assert np.abs(every["layer_1"]["kernel"] - plain["layer_1"]["kernel"]).max() > 1e-5
 
 
+@pytest.mark.slow
 def test_input_noise_falls_to_zero_over_the_training(pieces):
     """12 steps an epoch for 2 epochs: the net counts them, and a replica that diverged stops."""
     made = pieces(input_noise=1.0, input_noise_schedule="linear", epochs=2)
@@ -223,6 +229,7 @@ def test_it_learns_one_small_batch_by_heart(pieces):
     assert float(measured["loss"]) < 0.01
 
 
+@pytest.mark.slow
 def test_two_steps_through_run(rows_file, tmp_path, capsys):
     arguments = [
         "run", "mlp", "--dataset", "file", "--data-file", rows_file, "--train-size", "40",

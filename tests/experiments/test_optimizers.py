@@ -52,6 +52,7 @@ def test_every_optimizer_against_numpy_with_traced_rates(name, decay_on):
     assert_lanes_match(with_all_options(name, decay_on=decay_on), LANES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COUPLING)
 @pytest.mark.parametrize("decay_on", ["kernels", "all"])
 def test_a_coupled_decay_goes_through_the_optimizer(name, decay_on):
@@ -59,6 +60,7 @@ def test_a_coupled_decay_goes_through_the_optimizer(name, decay_on):
     assert_lanes_match(config, LANES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_MOMENTUM)
 def test_the_momentum_changes_when_the_warm_up_is_over(name):
     """After two of five steps, with momenta of their own side by side."""
@@ -83,6 +85,7 @@ def test_adam_with_its_default_decay_is_adamw():
         np.testing.assert_array_equal(leaf, adamw[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_against_pytorch(name):
     """A group per rate and decay, as airbench94 has them; PyTorch couples but in AdamW, Muon."""

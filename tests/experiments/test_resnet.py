@@ -39,12 +39,14 @@ def plain(pieces) -> str:
     return step_of(pieces())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STATIC)
 def test_every_option_changes_the_program(pieces, plain, name):
     value = parse(leaves(resnet.Config)[name], STATIC[name])
     assert step_of(pieces(**{name: value})) != plain
 
 
+@pytest.mark.slow
 def test_options_of_other_options_change_the_program(pieces):
     for base, change in (
         ({"dropout": 0.1}, {"dropout_at": "block"}),
@@ -107,6 +109,7 @@ def test_blocks_that_give_an_imagenet_net_another_depth_are_refused(depth, block
         resnet.check(replace(resnet.Config(), fields), IMAGES)
 
 
+@pytest.mark.slow
 def test_it_learns_and_reproduces_to_the_bit(images_file, tmp_path, capsys):
     """On a column of the images, and without pictures: either would take long to compile."""
     with np.load(images_file) as images:

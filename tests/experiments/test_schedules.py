@@ -20,6 +20,7 @@ def factors(config: Optimizer, total: int, steps: int | None = None) -> np.ndarr
     return np.asarray(jax.jit(jax.vmap(lambda step: schedule_factor(config, step, total)))(count))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("warmup", [0.0, 0.4])
 def test_every_schedule_scales_the_traced_rate(kind, warmup):

@@ -41,6 +41,7 @@ def test_elements_of_a_sequence(case):
     assert shapes["output"]["kernel"].shape == (length * 32, 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("reading", ["last", "mean", "all"])
 def test_dropout_reaches_whatever_is_read(reading, bidirectional):
@@ -98,6 +99,7 @@ def test_max_norm_is_refused():
         sequence_classifier.check(config, classification.load(config, None).spec)
 
 
+@pytest.mark.slow
 def test_it_learns_through_run(images_file, tmp_path):
     arguments = [
         "run", "sequence_classifier", "--dataset", "file", "--data-file", images_file, "--width",

@@ -101,6 +101,7 @@ def loop(config, params, batch, rate):
     return {"input": inputs + moves[0], "output": outputs + moves[1]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("context", "output", "shared"),
     [
@@ -136,6 +137,7 @@ def _noise(replica):
     return key_of(replica.seed, "noise")
 
 
+@pytest.mark.slow
 def test_a_softmax_begins_at_guessing_and_learns(topics_file):
     _, trainer, replica, data = pieces(
         topics_file, context="cbow_mean", output="softmax", learning_rate=0.05
@@ -149,6 +151,7 @@ def test_a_softmax_begins_at_guessing_and_learns(topics_file):
     assert after["loss"] < 0.95 * np.log(16) and after["closeness"] > 0.6
 
 
+@pytest.mark.slow
 def test_vectors_are_judged_alike_however_their_text_was_read(topics_file):
     """The same tables under other training options: one block at a time, and one word."""
     random, found = np.random.default_rng(0), []
@@ -168,6 +171,7 @@ def test_few_words_are_cut_so_that_strangers_are_left(words):
     assert (together - 1) * size < max(words, size + 1)  # no block is empty, but of two
 
 
+@pytest.mark.slow
 def test_replicas_side_by_side_are_those_alone(topics_file):
     _, trainer, _, data = pieces(topics_file)
     both = Replica(
@@ -225,6 +229,7 @@ def test_lines_of_single_words_have_no_pairs(tmp_path):
         pieces(str(path))
 
 
+@pytest.mark.slow
 def test_resumed_in_mid_epoch_is_uninterrupted_to_the_bit(topics_file, monkeypatch, tmp_path):
     values = {"dataset": "text", "text_file": topics_file, **TINY}
     config = replace(word2vec.EXPERIMENT.config, values)

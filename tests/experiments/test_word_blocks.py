@@ -34,6 +34,7 @@ def test_shares_are_those_of_word2vec():
     np.testing.assert_array_equal(blocks.kept_shares(counts, 0), 1)
 
 
+@pytest.mark.slow
 def test_blocks_are_the_text_and_its_surroundings():
     arrays, found = cut(np.ones(20, np.float32))
     middle = {name: leaf[:, WINDOW:-WINDOW] for name, leaf in found.items()}

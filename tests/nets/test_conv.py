@@ -174,6 +174,7 @@ def test_pooling_and_its_gradient(kind, name):
     np.testing.assert_allclose(by_x, of_x, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["apart", "padded"])
 def test_max_pooling_is_differentiable_twice_in_both_modes(name):
     choices, shape = POOLS[name]
@@ -190,6 +191,7 @@ def test_a_nan_stays_in_its_windows():
         np.testing.assert_array_equal(y, [[False, True], [False, False]])
 
 
+@pytest.mark.slow
 def test_means_of_large_windows_hold_in_half_precision():
     """A sum of ones in bfloat16 stops at 256."""
     x = jnp.ones((1, 28, 28, 2), jnp.bfloat16)

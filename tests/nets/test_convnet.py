@@ -60,6 +60,7 @@ PUBLISHED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_numbers_of_parameters_and_layers(name):
     classes, shape, expected, weight_layers = PUBLISHED[name]
@@ -155,6 +156,7 @@ def test_activation_and_its_learned_values_reach_every_place():
         assert np.abs(there - before).max() > 1e-3, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["batch", "layer", "group"])
 def test_normalisation_before_every_activation(norm):
     net = ConvNet(parse_blocks(SPEC), 3, activation=ACTIVATIONS["identity"], norm=norm)
@@ -246,6 +248,7 @@ DROPS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("places", DROPS)
 def test_dropout_at_every_place_asked_for(places):
     net = ConvNet(

@@ -77,6 +77,7 @@ def biases(tree: Any) -> dict[str, Any]:
     return {name: leaf for name, leaf in flat.items() if LEARNED.search(name)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BIASED)
 def test_in_half_precision_what_is_learned_still_learns_from_all_examples(name):
     """Thousands of gradients of like sign: a sum of them in bfloat16 stops growing."""

@@ -136,6 +136,7 @@ class Linear(nn.Module):
         return nn.Conv(1, (3, 2), 2, padding=((1, 0), (0, 1)), name="d")(x)
 
 
+@pytest.mark.slow
 def test_fields_are_where_gradients_are():
     net, shape = Linear(), (31, 34)
     sample = jnp.ones((1, *shape, 1))

@@ -34,6 +34,7 @@ def test_only_a_small_vocabulary_is_looked_up_later():
     assert found[3].shape == (2, 3, 3) and isinstance(found[6], Rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", [LSTM(layer_norm=True), GRU()], ids=["layer_norm", "gru"])
 def test_a_layer_gives_the_same_before_and_after_the_look_up(cell):
     table = jax.random.normal(jax.random.key(0), (5, 6))

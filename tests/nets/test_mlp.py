@@ -121,6 +121,7 @@ def test_scores_and_gradients(norm, skip):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["none", "batch", "layer"])
 def test_derivatives_of_both_modes(norm):
     smooth = MLP((4, 4), 2, ACTIVATIONS["softsign"], norm, skip=True)

@@ -102,6 +102,7 @@ def test_gradients_of_batch_norm_are_those_of_the_paper():
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_batch_norm_is_differentiable_twice_by_everything_in_both_modes():
     with jax.enable_x64(True):
         given = tuple(

@@ -33,6 +33,7 @@ def made(name) -> tuple[Recurrent, Any]:
     return net, jax.tree.map(lambda leaf: jnp.asarray(random.normal(size=leaf.shape), "f"), shapes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rnn", "lstm"])
 def test_gradients_by_carries_are_those_of_the_rest_of_the_sequence(name):
     net, variables = made(name)
@@ -83,6 +84,7 @@ def carries_before(net, variables, x) -> list[Any]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "back"])
 @pytest.mark.parametrize("name", CELLS)
 def test_gates_are_those_of_the_equations(name, reverse):
@@ -131,6 +133,7 @@ def test_diagnostics_of_a_layer_are_the_numbers_of_its_gates():
             assert float(found["diagnostics"][gate][name]) == pytest.approx(float(value))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CELLS)
 def test_diagnostics_of_a_layer_are_also_those_of_new_content(name):
     net, variables = made(name)

@@ -141,6 +141,7 @@ def test_one_sequence_and_one_element(shape):
     np.testing.assert_allclose(states, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rnn", "lstm", "layer_norm", "gru"])
 def test_what_stands_where_there_is_no_element_is_not_read(name):
     net = Recurrent(CELLS[name], 5)
@@ -195,6 +196,7 @@ def loss(loop, inputs, mask):
     return jnp.sum(states * jnp.cos(rows)) + sum(jnp.sum(jnp.sin(leaf)) for leaf in last)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "back"])
 @pytest.mark.parametrize("name", ["rnn", "lstm", "peepholes", "layer_norm", "gru"])
 def test_gradients_are_those_of_automatic_differentiation(name, reverse):

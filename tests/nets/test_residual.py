@@ -42,6 +42,7 @@ def size(net, shape) -> Totals:
 CIFAR = {20: 269_722, 56: 853_018, 110: 1_727_962}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", CIFAR)
 def test_published_parameters_and_depth_of_cifar_nets(depth):
     found = size(ResNet(cifar_stages(depth), 10), (32, 32, 3))
@@ -55,6 +56,7 @@ IMAGENET = {18: (11_689_512, 1.8), 34: (21_797_672, 3.6), 50: (25_557_032, 3.8)}
 """Parameters, and the paper's thousand million multiply-adds (table 1; it cuts after a digit)."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", IMAGENET)
 def test_published_parameters_depth_and_cost_of_imagenet_nets(depth):
     deep = depth >= 50
@@ -179,6 +181,7 @@ def test_activation_and_its_learned_values_reach_every_place(preactivation):
         assert np.abs(scores(net, variables | {"params": params}) - plain).max() > 1e-3, path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preactivation", [False, True], ids=["post", "pre"])
 @pytest.mark.parametrize("shortcut", ["A", "B", "none"])
 def test_activations_of_several_pieces(shortcut, preactivation):
@@ -195,6 +198,7 @@ def test_activations_of_several_pieces(shortcut, preactivation):
 DROPS = {"every": 5, "block": 2, "output": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preactivation", [False, True], ids=["post", "pre"])
 @pytest.mark.parametrize("places", DROPS)
 def test_dropout_at_every_place_asked_for(places, preactivation):

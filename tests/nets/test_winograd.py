@@ -30,6 +30,7 @@ def test_it_is_for_3x3_windows_over_many_channels_and_even_sizes():
     assert not winograd.suits(kernel_of(64, 64), plain, (32, 34)), "beyond a core's caches"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("batch", "fit", "turns"), [(6, 1 << 21, 1), (6, 1 << 17, 2), (5, 1, 5)])
 def test_pieces_of_the_batch_are_convolved_one_after_another(batch, fit, turns, monkeypatch):
     """An example of 6x4 with 32 and 32 channels takes 4 * 24 * 64 * 4 bytes: 24 KiB."""
