@@ -1,13 +1,15 @@
 """Convolution as a pure function, with gradients that stay fast inside compiled loops on a CPU.
 
 XLA runs the forward convolution of a CPU well, also inside a loop, but not the two backward ones as
-JAX differentiates them (jax issue 12868). Here the gradient by the input is a convolution of the
-forward layout, and the gradient by the kernel is one matrix product per place of the window, over
-pieces of the batch that stay in the processor's cache. Both gradients of a 3x3 convolution of 128
-images (16x16 with 32 or 64 channels, 32x32 with 16) took 13 to 43 ms on 2 cores, 793 to 4,013 ms as
-JAX differentiates it inside a loop, and 21 to 86 ms outside. Convolutions with few output channels
-compute neighbouring outputs at once, 3x3 ones with many go by tiles (`nets.winograd`). Elsewhere
-than on a CPU XLA's own forms are used.
+JAX differentiates them (jax issue 12868). Here both are convolutions of the forward layout, the one
+by the kernel over pieces of the batch that stay in the processor's cache. Both gradients of a 3x3
+convolution of 128 images (16x16 with 32 or 64 channels, 32x32 with 16) took 13 to 43 ms on 2 cores
+while the one by the kernel was a matrix product for each place of the window, 793 to 4,013 ms as
+JAX differentiates it inside a loop, and 21 to 86 ms outside. On a core of another CPU, the gradient
+by the kernel of 64 images (3x3, 32x32 with 3 to 16 channels, with 16 to 16, 16x16 with 32, 8x8 with
+64) took 1.1, 4.3, 3.3 and 2.7 ms, by products 4.3, 7.9, 4.7 and 3.4. Convolutions with few output
+channels compute neighbouring outputs at once, 3x3 ones with many go by tiles (`nets.winograd`).
+Elsewhere than on a CPU XLA's own forms are used.
 """
 
 import functools
@@ -19,16 +21,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from nets.forward_convolution import layout, neighbours, side_by_side, xla_convolution
+from nets.forward_convolution import (
+    WIDE_OUTPUTS,
+    layout,
+    neighbours,
+    side_by_side,
+    xla_convolution,
+)
 from nets.geometry import Window
 from nets.parallel import piece_size, sum_over_batch
 from nets.winograd import by_tiles, suits
 
+CONVOLVED_BYTES = 3 << 19
+"""Of inputs and gradients that the kernel gradient convolves at a time."""
 CACHE_BYTES = 1 << 19
-"""Bytes of inputs and gradients that the products of the kernel gradient work on at a time: they
-and what is copied of them fit into a core's second-level cache."""
-FEW_INPUTS = 16
-"""Below so many inputs (the colours of an image), all positions of the window share a product."""
+"""Of inputs and gradients that it multiplies at a time, place by place of the window."""
 
 
 def convolve(
@@ -167,40 +174,71 @@ def kernel_gradient(
     windows: tuple[Window, ...],
     groups: int,
 ) -> Float[Array, "*window inputs_per_group outputs"]:
-    """The gradient by the kernel: for each position of the window, one product over the rest."""
+    """The gradient by the kernel, added up over pieces of the batch."""
     batch = len(x)
-    piece = piece_size(batch, (x.size + g.size) // batch * x.dtype.itemsize, CACHE_BYTES)
-    product = functools.partial(_window_products, windows=windows, groups=groups)
-    if piece == batch:
-        total = product(x, g)
+    example = (x.size + g.size) // batch * x.dtype.itemsize
+    slides = groups == 1 and any(w.size > 1 for w in windows)
+    if slides and example <= CONVOLVED_BYTES:
+        piece = piece_size(batch, example, CONVOLVED_BYTES)
+        part = functools.partial(_by_convolution, windows=windows)
     else:
+        piece = piece_size(batch, example, CACHE_BYTES)
+        part = functools.partial(_by_products, windows=windows, groups=groups)
+    if piece == batch:
+        return part(x, g).astype(g.dtype)
 
-        def add(i: jax.Array, total: jax.Array) -> jax.Array:
-            x_piece, g_piece = (jax.lax.dynamic_slice_in_dim(a, i * piece, piece) for a in (x, g))
-            return total + product(x_piece, g_piece)
+    def add(i: jax.Array, total: jax.Array) -> jax.Array:
+        x_piece, g_piece = (jax.lax.dynamic_slice_in_dim(a, i * piece, piece) for a in (x, g))
+        return total + part(x_piece, g_piece)
 
-        shape = jax.eval_shape(product, x, g)
-        total = jax.lax.fori_loop(0, batch // piece, add, jnp.zeros(shape.shape, shape.dtype))
-    total = total.reshape(g.shape[-1], *(w.size for w in windows), x.shape[-1] // groups)
-    return jnp.moveaxis(total, 0, -1).astype(g.dtype)
+    shape = jax.eval_shape(part, x, g)
+    zeros = jnp.zeros(shape.shape, shape.dtype)
+    return jax.lax.fori_loop(0, batch // piece, add, zeros).astype(g.dtype)
 
 
-def _window_products(
+def _by_convolution(x: jax.Array, g: jax.Array, *, windows: tuple[Window, ...]) -> jax.Array:
+    """A convolution of channels as examples with examples as channels; float32 or wider.
+
+    Both are turned by themselves: the layouts that JAX's gradient asks XLA for are slow ones.
+    """
+    sides = _seen(x, windows)
+    if g.shape[-1] < WIDE_OUTPUTS:  # XLA's other code for these is slow with padding
+        around = [(0, 0, 0), *((*side, 0) for side in sides), (0, 0, 0)]
+        x = jax.lax.pad(x, jnp.zeros((), x.dtype), around)
+        sides = [(0, 0)] * len(windows)
+    turned = jnp.moveaxis(x, (-1, 0), (0, -1)), jnp.moveaxis(g, 0, -2)
+    found = jax.lax.conv_general_dilated(
+        *jax.lax.optimization_barrier(turned),
+        [w.dilation for w in windows],
+        sides,
+        rhs_dilation=[w.stride for w in windows],
+        dimension_numbers=layout(len(windows)),
+        preferred_element_type=jnp.promote_types(g.dtype, jnp.float32),
+    )
+    return jnp.moveaxis(found, 0, -2)
+
+
+def _seen(x: jax.Array, windows: Sequence[Window]) -> list[tuple[int, int]]:
+    """Padding of each spatial axis up to the last input that a window sees."""
+    sides = []
+    for n, w in zip(x.shape[1:-1], windows, strict=True):
+        end = (w.output_size(n) - 1) * w.stride + w.reach
+        sides.append((w.padding[0], end - n - w.padding[0]))
+    return sides
+
+
+def _by_products(
     x: jax.Array, g: jax.Array, *, windows: tuple[Window, ...], groups: int
 ) -> jax.Array:
-    """[groups, outputs / groups, window * inputs / groups] of a piece, float32 or wider."""
+    """A product for each place of the window; float32 or wider."""
     inputs, outputs = x.shape[-1] // groups, g.shape[-1] // groups
-    rows = [each.reshape(-1, groups, inputs) for each in views(x, windows)]
-    if inputs < FEW_INPUTS:
-        rows = [jnp.concatenate(rows, axis=-1)]
     # A transposed operand slows a product down: the gradient is turned once, before all of them.
     turned = jax.lax.optimization_barrier(jnp.moveaxis(g.reshape(-1, groups, outputs), 0, -1))
     wide = jnp.promote_types(g.dtype, jnp.float32)
-    if groups == 1:
-        products = [jnp.matmul(turned[0], each[:, 0], preferred_element_type=wide) for each in rows]
-        return jnp.concatenate(products, axis=-1)[None]
-    product = functools.partial(jnp.einsum, "gol,lgi->goi", preferred_element_type=wide)
-    return jnp.concatenate([product(turned, each) for each in rows], axis=-1)
+    product = functools.partial(jnp.einsum, "gol,lgi->igo", preferred_element_type=wide)
+    rows = [each.reshape(-1, groups, inputs) for each in views(x, windows)]
+    found = jnp.stack([product(turned, each) for each in rows])
+    return found.reshape(*(w.size for w in windows), inputs, groups * outputs)
 
 
 def views(

@@ -21,8 +21,8 @@ class Cost:
 
     Attributes:
         flops_per_step: of one update by XLA's count before optimisation. What is inside a loop
-            counts once, but for the products of a step with convolutions, which go through pieces
-            of the batch on a CPU.
+            counts once, but for products and convolutions of a step with convolutions, which go
+            through pieces of the batch on a CPU.
         bytes_per_lane: its state (twice: old and new) and its own data arrays.
         convolves: whether a step has convolutions. Side by side, those of several replicas become
             one in groups: one lane a device was 1.6 to 1.9 times as fast as two or four (small nets
@@ -75,13 +75,19 @@ def loops_products(jaxpr: Any, inside: bool = False) -> bool:
 
 
 def repeated_flops(jaxpr: Any, turns: int = 1) -> float:
-    """FLOPs of matrix products after the first turn of the loops that they are in."""
+    """FLOPs of products and convolutions after the first turn of the loops that they are in."""
     total = 0.0
     for equation in jaxpr.eqns:
-        params = equation.params
-        if equation.primitive.name == "dot_general":
+        params, name = equation.params, equation.primitive.name
+        shapes = [variable.aval.shape for variable in equation.invars]
+        summed = 0
+        if name == "dot_general":
             (axes, _), _ = params["dimension_numbers"]
-            summed = math.prod(equation.invars[0].aval.shape[axis] for axis in axes)
+            summed = math.prod(shapes[0][axis] for axis in axes)
+        elif name == "conv_general_dilated":
+            outputs = shapes[1][params["dimension_numbers"].rhs_spec[0]]
+            summed = math.prod(shapes[1]) // outputs
+        if summed:
             total += (turns - 1) * 2.0 * summed * math.prod(equation.outvars[0].aval.shape)
         times = params["length"] if equation.primitive.name == "scan" else 1
         total += sum(repeated_flops(each, turns * times) for each in _inner(params))

@@ -136,6 +136,21 @@ def test_products_in_loops_count_at_every_turn():
     assert repeated_flops(elsewhere.jaxpr) == 0
 
 
+def test_convolutions_in_loops_count_at_every_turn():
+    def looped(x, kernel):
+        layout = ("NWC", "WIO", "NWC")
+
+        def turn(_, total):
+            return total + jax.lax.conv_general_dilated(
+                x, kernel, (1,), "VALID", dimension_numbers=layout
+            )
+
+        return jax.lax.fori_loop(0, 3, turn, jnp.zeros((2, 4, 7)))
+
+    traced = jax.make_jaxpr(looped)(jnp.ones((2, 6, 5)), jnp.ones((3, 5, 7))).jaxpr
+    assert repeated_flops(traced) == 2 * 2 * (2 * 4 * 7) * (3 * 5)  # two turns after the first
+
+
 def test_lanes_are_chosen_to_need_few_copies():
     for replicas in range(1, 80):
         layout = plan(batches=(replicas,), devices=1).layout

@@ -29,6 +29,8 @@ CASES = {
     "many outputs": ((5, 4), 3, 1, 1, 1, 2, 9, 1),
     "wider than the input": ((2, 3), 7, 1, "same", 1, 3, 2, 1),
     "padded far": ((3, 4), 2, 1, ((4, 0), (1, 3)), 2, 3, 3, 1),
+    "wide and leftover": ((8, 7), 3, 3, ((0, 0), (1, 0)), 1, 2, 33, 1),
+    "wide and dilated": ((9, 7), (3, 2), (1, 2), 2, (2, 3), 3, 32, 1),
     "tiles": ((6, 4), 3, 1, "same", 1, 32, 32, 1),
     "tiles without padding": ((6, 8), 3, 1, "valid", 1, 32, 34, 1),
     "tiles padded far": ((4, 6), 3, 1, ((3, 1), (0, 2)), 1, 33, 32, 1),
@@ -82,13 +84,18 @@ def test_outputs_and_gradients_are_those_of_a_loop(name):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["plain", "grouped", "strided", "many inputs"])
-def test_gradients_in_pieces_of_the_batch(name, monkeypatch):
+@pytest.mark.parametrize("name", ["plain", "grouped", "strided", "many inputs", "tiles"])
+@pytest.mark.parametrize(
+    "limits", [{"CONVOLVED_BYTES": 4, "CACHE_BYTES": 4}, {"CONVOLVED_BYTES": 0}]
+)
+def test_gradients_in_pieces_of_the_batch(name, limits, monkeypatch):
+    """Of so many examples; where even one is too large to be convolved, by products."""
     case = made(name, batch=6)
     x, _, g, *_ = case
     example = (x.size + g.size) * 4 // len(x)
     assert piece_size(6, example, convolution.CACHE_BYTES) == 6
-    monkeypatch.setattr(convolution, "CACHE_BYTES", 4 * example)
+    for limit, examples in limits.items():
+        monkeypatch.setattr(convolution, limit, examples * example)
     for mine, theirs in zip(computed(*case), looped(*case), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
 
@@ -140,13 +147,17 @@ def test_the_gradients_away_from_a_cpu_are_the_same():
         np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-4)
 
 
-def test_half_precision_adds_up_in_single(monkeypatch):
-    """1,000 pieces of ones: in bfloat16, a sum would stop growing at 256."""
-    window = windows((4,), 1, 1, "valid")
-    x, kernel = jnp.ones((1000, 4, 1), jnp.bfloat16), jnp.ones((1, 1, 1), jnp.bfloat16)
-    monkeypatch.setattr(convolution, "CACHE_BYTES", 1)
-    _, by_kernel = compiled.with_gradients(lambda k: convolve(x, k, window, 1), x, kernel)
-    np.testing.assert_array_equal(by_kernel, jnp.full((1, 1, 1), 4000, jnp.bfloat16))
+@pytest.mark.parametrize(("size", "expected"), [(1, 4000), (3, 2000)])
+@pytest.mark.parametrize("pieces", [1, 1000])
+def test_half_precision_adds_up_in_single(size, expected, pieces, monkeypatch):
+    """Of 1,000 ones: in bfloat16, a sum would stop growing at 256."""
+    window = windows((4,), size, 1, "valid")
+    x, kernel = jnp.ones((1000, 4, 1), jnp.bfloat16), jnp.ones((size, 1, 1), jnp.bfloat16)
+    g = jnp.ones((1000, 5 - size, 1), jnp.bfloat16)
+    for limit in ("CACHE_BYTES", "CONVOLVED_BYTES"):
+        monkeypatch.setattr(convolution, limit, 16 * 1000 // pieces)
+    _, by_kernel = compiled.with_gradients(lambda k: convolve(x, k, window, 1), g, kernel)
+    np.testing.assert_array_equal(by_kernel, jnp.full((size, 1, 1), expected, jnp.bfloat16))
 
 
 def test_half_precision_stays_half():
