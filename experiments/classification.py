@@ -182,20 +182,21 @@ def measure(
 
     `parameters`: how many. `weight_...`: how concentrated the weights are. `curvature`: how far
     the net is from affine, |f((a+b)/2) - (f(a)+f(b))/2| / |f(a) - f(b)| over pairs of test
-    examples; 0 for an affine map.
+    examples, if there is a pair; 0 for an affine map.
     """
     del config
+    concentrated = {f"weight_{name}": value for name, value in concentration(params).items()}
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    found = {"parameters": jnp.int32(count), **concentrated}
     x = preprocess.apply(data.own["stats"], data.splits["test"]["x"][:200])
     a, b = x[: x.shape[0] // 2], x[x.shape[0] // 2 : x.shape[0] // 2 * 2]
-
+    if not len(a):
+        return found
     points = jnp.concatenate([a, b, (a + b) / 2])
     scores = net.apply({"params": params, **model_state}, points, train=False)
     fa, fb, middle = jnp.split(scores, 3)
     bend = jnp.linalg.norm(middle - (fa + fb) / 2)
-    curvature = bend / jnp.maximum(jnp.linalg.norm(fa - fb), 1e-30)
-    concentrated = {f"weight_{name}": value for name, value in concentration(params).items()}
-    count = sum(leaf.size for leaf in jax.tree.leaves(params))
-    return {"parameters": jnp.int32(count), "curvature": curvature, **concentrated}
+    return found | {"curvature": bend / jnp.maximum(jnp.linalg.norm(fa - fb), 1e-30)}
 
 
 classifier = functools.partial(

@@ -124,9 +124,16 @@ def check(config: Any, spec: Spec) -> None:
         raise UsageError("--max-norm: not with layers without weight sharing (u)")
     if config.dropout is not None and not {b.kind for b in blocks} & {*DROPPED[config.dropout_at]}:
         raise UsageError(f"--dropout-at {config.dropout_at}: --layers has no such layer")
-    views.check(config.scores.test_views, config.data.preprocess)
+    if config.bias_rate_on == "norm" and not any(_normalised(config.norm, b) for b in blocks):
+        raise UsageError("--bias-rate-on norm: nothing is normalised; give --norm batch, or every")
     _check_numbers(config.norms, config.scores)
     whitening.check(config.whitening, blocks)
+
+
+def _normalised(norm: Norm, block: Block) -> bool:
+    """Whether a layer is followed by a normalisation that has parameters."""
+    by_all = norm not in ("none", "local_response") and block.kind in DROPPED["every"]
+    return block.batch_norm or by_all
 
 
 def _check_numbers(norms: Norms, scores: Scores) -> None:

@@ -23,8 +23,11 @@ def check(config: Any, spec: Spec, make_net: Callable[[Any, Spec], nn.Module]) -
         ValueError: windows that do not fit the inputs, or another net that cannot be.
     """
     check_augmented(config, spec)
-    if config.data.components is not None:
-        raise UsageError("--components: what is left of an image has no positions to slide over")
+    if config.data.preprocess in ("pca", "principal"):
+        raise UsageError(
+            f"--preprocess {config.data.preprocess}: principal components have no positions to "
+            "slide over; use zca"
+        )
     if config.dropout is not None and not 0 <= config.dropout < 1:
         raise UsageError(f"--dropout {config.dropout}: must be at least 0 and below 1")
     if not 0 <= config.init_scale < float("inf"):

@@ -7,21 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from experiments.data.augment import flip, translate
-from experiments.engine.errors import UsageError
 
 Kind = Literal["one", "mirror", "shift"]
 
 SHIFTS = {"mirror": ((0, 1.0),), "shift": ((0, 0.5), (1, 0.25), (-1, 0.25))}
 """Positions to shift along every axis, and the share of the shifted input in the scores."""
-
-
-def check(kind: Kind, preprocess: str) -> None:
-    """Refuses views of inputs without positions. Raises `UsageError`."""
-    if kind != "one" and preprocess in ("pca", "principal"):
-        raise UsageError(
-            f"--test-views {kind}: principal components (--preprocess {preprocess}) have no "
-            "positions to mirror or shift; use zca, or one"
-        )
 
 
 def mean_scores(kind: Kind, scores: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:

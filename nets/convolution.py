@@ -206,9 +206,10 @@ def _by_convolution(x: jax.Array, g: jax.Array, *, windows: tuple[Window, ...]) 
         around = [(0, 0, 0), *((*side, 0) for side in sides), (0, 0, 0)]
         x = jax.lax.pad(x, jnp.zeros((), x.dtype), around)
         sides = [(0, 0)] * len(windows)
-    turned = jnp.moveaxis(x, (-1, 0), (0, -1)), jnp.moveaxis(g, 0, -2)
+    x, g = jax.lax.optimization_barrier((jnp.moveaxis(x, (-1, 0), (0, -1)), jnp.moveaxis(g, 0, -2)))
     found = jax.lax.conv_general_dilated(
-        *jax.lax.optimization_barrier(turned),
+        x,
+        g,
         [w.dilation for w in windows],
         sides,
         rhs_dilation=[w.stride for w in windows],

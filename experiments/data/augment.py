@@ -60,9 +60,10 @@ def check_augmentation(config: Augmentation, spec: Spec) -> None:
         ("--cutout", config.cutout, side),
     ):
         if size is not None and not 1 <= size <= largest:
+            allowed = f"must be 1 to {largest}," if largest else "impossible"
             raise UsageError(
-                f"{flag} {size}: must be 1 to {largest}, for inputs of "
-                f"{'x'.join(map(str, spec.shape))}; none switches it off"
+                f"{flag} {size}: {allowed} for inputs of {'x'.join(map(str, spec.shape))}; none "
+                "switches it off"
             )
     for flag, value in {"--mixup": config.mixup, "--noise": config.noise}.items():
         if value is not None and not 0 < value < float("inf"):

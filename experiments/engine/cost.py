@@ -49,7 +49,7 @@ def estimate(trainer: Trainer, replica: Replica, data: Data) -> Cost:
     counted = lowered.cost_analysis() or {}
     arrays = [*jax.tree.leaves(state) * 2, *jax.tree.leaves(data.own), *jax.tree.leaves(xs)]
     size = sum(math.prod(leaf.shape) * _itemsize(leaf.dtype) for leaf in arrays)
-    convolves = "stablehlo.convolution" in lowered.as_text()
+    convolves = has_convolutions(traced.jaxpr.jaxpr)
     batch = jax.tree.leaves(jax.eval_shape(trainer.first_batch, replica, data, xs))
     examples = math.gcd(*(leaf.shape[0] for leaf in batch if leaf.ndim))
     flops = float(counted.get("flops", 0.0))
@@ -72,6 +72,15 @@ def loops_products(jaxpr: Any, inside: bool = False) -> bool:
         if any(loops_products(each, deeper) for each in _inner(equation.params)):
             return True
     return False
+
+
+def has_convolutions(jaxpr: Any) -> bool:
+    """Whether something is convolved, in whatever form this platform computes it."""
+    return any(
+        equation.primitive.name == "conv_general_dilated"
+        or any(has_convolutions(each) for each in _functions(equation.params))
+        for equation in jaxpr.eqns
+    )
 
 
 def repeated_flops(jaxpr: Any, turns: int = 1) -> float:
@@ -101,6 +110,11 @@ def _inner(params: dict[str, Any]) -> Iterator[Any]:
         here = jax.default_backend()
         chosen = next(i for i, names in enumerate(platforms) if names is None or here in names)
         params = {"branch": params["branches"][chosen]}
+    yield from _functions(params)
+
+
+def _functions(params: dict[str, Any]) -> Iterator[Any]:
+    """The traced functions among the parameters of an equation."""
     for leaf in jax.tree.leaves(
         params, is_leaf=lambda x: hasattr(x, "jaxpr") or hasattr(x, "eqns")
     ):

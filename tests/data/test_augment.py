@@ -236,6 +236,7 @@ def test_the_weights_of_mixup_follow_the_beta_distribution():
         ({"translate": 0}, (8, 6, 3), "--translate 0: must be 1 to 5, for inputs of 8x6x3; none"),
         ({"translate": 6}, (8, 6, 3), "--translate 6: must be 1 to 5"),
         ({"translate": 40}, (40,), "--translate 40: must be 1 to 39, for inputs of 40;"),
+        ({"translate": 1}, (1, 6), "--translate 1: impossible for inputs of 1x6; none switches it"),
         ({"cutout": 0}, (8, 6), "--cutout 0: must be 1 to 6, for inputs of 8x6; none switches it"),
         ({"cutout": 7}, (8, 6, 3), "--cutout 7: must be 1 to 6"),
         ({"noise": 0.0}, (8, 6, 3), "--noise 0: must be positive; none switches"),

@@ -213,6 +213,11 @@ def test_measures_against_numpy(pieces):
     bend = np.linalg.norm(f((a + b) / 2) - (f(a) + f(b)) / 2) / np.linalg.norm(f(a) - f(b))
     assert measured["curvature"] == pytest.approx(bend, rel=1e-4)
 
+    test = made.dataset.splits["test"]
+    one = made.data._replace(splits={"test": {name: test[name][:1] for name in test}})
+    alone = measure(made.trainer, state, made.replica, one)
+    assert {*found} - {*alone} == {"curvature"}  # of a pair
+
 
 def test_chance_is_one_in_as_many_as_there_are_classes():
     accuracy, loss = classification.metrics(mlp.Config(), Spec((5,), 4))

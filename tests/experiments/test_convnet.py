@@ -97,7 +97,8 @@ def test_traced_fields_share_one_program(pieces):
 
 
 def test_replicas_with_convolutions_are_not_put_side_by_side(pieces):
-    for layers, convolves in {"4k3 max2 d6": True, "d6": False}.items():
+    """Nor those whose convolutions go by tiles, as products."""
+    for layers, convolves in {"4k3 max2 d6": True, "d6": False, "32k3u 32k3 max2": True}.items():
         made = pieces(layers=layers)
         assert estimate(made.trainer, made.replica, made.data).convolves == convolves
 
@@ -134,13 +135,28 @@ def test_max_norm_is_refused_where_a_unit_has_weights_of_its_own_at_each_positio
         ({"norm_epsilon": 0.0}, "--norm-epsilon 0: above 0 and below 1"),
         ({"dropout": 0.5, "dropout_at": "dense"}, "--dropout-at dense: --layers has no such layer"),
         ({"output_scale": -1.0}, "--output-scale -1: must be positive; none: 1"),
-        ({"test_views": "mirror", "preprocess": "pca"}, "--test-views mirror: principal comp"),
+        (
+            {"preprocess": "pca"},
+            "--preprocess pca: principal components have no positions",
+        ),
+        ({"preprocess": "principal", "components": 8}, "--preprocess principal: principal compo"),
+        ({"bias_rate_on": "norm"}, "--bias-rate-on norm: nothing is normalised; give --norm"),
+        ({"bias_rate_on": "norm", "norm": "local_response"}, "--bias-rate-on norm: nothing is"),
+        ({"bias_rate_on": "norm", "norm": "layer", "layers": "max2"}, "--bias-rate-on norm: noth"),
     ],
 )
 def test_values_that_cannot_work_are_refused(changes, message):
     with pytest.raises(UsageError) as caught:
         convnet.check(replace(convnet.Config(), {"layers": "4k3", **changes}), IMAGES)
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("layers", ["4k3", "4k3b max2", "d6"])
+def test_rates_of_normalisation_are_for_nets_that_have_it(layers):
+    changes = {"layers": layers, "bias_rate_on": "norm"}
+    if "b" not in layers:
+        changes["norm"] = "layer"
+    convnet.check(replace(convnet.Config(), changes), IMAGES)
 
 
 def test_one_net_for_sequences_and_one_for_images():

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.engine.errors import UsageError
-from experiments.views import check, mean_scores
+from experiments.views import mean_scores
 
 X = np.random.default_rng(0).normal(size=(3, 5, 6, 2)).astype(np.float32)
 WEIGHTS = np.random.default_rng(1).normal(size=(60, 4)).astype(np.float32)
@@ -55,10 +54,3 @@ def test_sequences_and_grey_images_have_views(shape):
 
     want = (first(x) + first(turned)) / 2
     np.testing.assert_allclose(mean_scores("mirror", first, jnp.asarray(x)), want, atol=1e-6)
-
-
-def test_principal_components_have_no_views():
-    with pytest.raises(UsageError, match="--test-views shift: principal components"):
-        check("shift", "pca")
-    check("shift", "zca")
-    check("one", "pca")
