@@ -108,9 +108,10 @@ class Activation(Option):
 
     def __post_init__(self) -> None:
         """Raises `ValueError` for numbers that the function cannot take: pieces of maxout that are
-        not a whole number of at least 1, an alpha of 0 that celu would divide by."""
-        if self.function is celu and self.parameters == (0,):
-            raise ValueError("celu divides by its number: not 0")
+        not a whole number of at least 1, an alpha of celu that it would divide by, or with which it
+        grows without bound."""
+        if self.function is celu and not self.parameters[0] > 0:
+            raise ValueError(f"celu takes a positive number, not {self.parameters[0]:g}")
         if self.function is maxout:
             (pieces,) = self.parameters
             if not (pieces >= 1 and float(pieces).is_integer()):

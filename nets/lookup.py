@@ -46,15 +46,18 @@ def _forward(table: jax.Array, tokens: jax.Array, axis: int) -> Any:
 def _backward(axis: int, saved: tuple[jax.Array, jax.Array], by_rows: jax.Array) -> Any:
     table, tokens = saved
     add = functools.partial(_add_rows, len(table))
-    return sum_over_batch(add, tokens, by_rows, axis=axis), None
+    return sum_over_batch(add, tokens, by_rows, axis=axis).astype(table.dtype), None
 
 
 def _add_rows(vocabulary: int, tokens: jax.Array, by_rows: jax.Array) -> jax.Array:
+    """Added up in float32 or wider: a token may stand at very many places."""
+    wide = jnp.promote_types(by_rows.dtype, jnp.float32)
     rows = by_rows.reshape(-1, by_rows.shape[-1])
     if vocabulary > rows.shape[-1]:
-        return jnp.zeros((vocabulary, rows.shape[-1]), rows.dtype).at[tokens.reshape(-1)].add(rows)
+        zeros = jnp.zeros((vocabulary, rows.shape[-1]), wide)
+        return zeros.at[tokens.reshape(-1)].add(rows.astype(wide))
     here = jnp.arange(vocabulary)[:, None] == tokens.reshape(1, -1)
-    return here.astype(rows.dtype) @ rows
+    return jnp.matmul(here.astype(rows.dtype), rows, preferred_element_type=wide)
 
 
 look_up.defvjp(_forward, _backward)

@@ -1,5 +1,6 @@
 """Arrays of the user's own: `--dataset file --data-file x.npz`."""
 
+import re
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -22,19 +23,28 @@ def load(data_file: str) -> Dataset:
     The file holds `x_train`, `y_train`, `x_test` and `y_test`, or `x` and `y`. The latter are put
     in the order of NumPy's frozen `RandomState(0).permutation` and the last 20 % (rounded) become
     the test split. `x` is (examples, ...): uint8 stays uint8 (and counts as 0 .. 255), other
-    numbers become float32. `y` is (examples,), whole numbers from 0.
+    numbers become float32. `y` is (examples,), whole numbers from 0. Other arrays may have any name
+    that does not begin as these do.
 
     Raises:
         DataMissingError: there is no such file, or it cannot be read.
-        UsageError: arrays are missing or do not fit; says which and what to do.
+        UsageError: arrays are missing, do not fit or would not be read; says which and what to do.
     """
     if not data_file:
         raise UsageError("--dataset file needs --data-file, a .npz file of arrays")
     arrays = _read(path_of(data_file))
-    if all(name in arrays for names in SPLIT_NAMES.values() for name in names):
+    pairs = {name for names in SPLIT_NAMES.values() for name in names}
+    read = pairs if pairs <= set(arrays) else {"x", "y"}
+    unread = sorted(name for name in set(arrays) - read if re.match(r"[xy](_|$)", name))
+    if unread and read <= set(arrays):
+        raise UsageError(
+            f"{data_file} also holds {', '.join(unread)}, which would not be read; leave it out "
+            "(validation examples are taken from the training ones: --validation)"
+        )
+    if read == pairs:
         named = {s: {"x": arrays[x], "y": arrays[y]} for s, (x, y) in SPLIT_NAMES.items()}
         splits = {s: _split(data_file, SPLIT_NAMES[s], pair) for s, pair in named.items()}
-    elif {"x", "y"} <= set(arrays):
+    elif read <= set(arrays):
         splits = _divide(_split(data_file, ("x", "y"), arrays))
     else:
         found = ", ".join(sorted(arrays)) or "nothing"
@@ -86,12 +96,15 @@ def _split(
             f"{len(y)}; they must be as many, and not none"
         )
     if x.dtype != np.uint8:
+        given = x
         with np.errstate(over="ignore"):
             x = x.astype(np.float32)
         if bad := int((~np.isfinite(x)).reshape(len(x), -1).any(1).sum()):
+            what, then = "NaN or infinite numbers", "remove or fill them"
+            if np.isfinite(given).all():
+                what, then = "numbers too large for float32", "scale them"
             raise UsageError(
-                f"{data_file}: {bad} of the {len(x)} examples in {x_name} hold NaN or infinite "
-                "numbers; remove or fill them"
+                f"{data_file}: {bad} of the {len(x)} examples in {x_name} hold {what}; {then}"
             )
     return {"x": x, "y": y}
 

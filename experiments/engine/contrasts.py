@@ -96,7 +96,7 @@ def measure(pairing: Pairing, scores: Scores, rules: Rules, share: float) -> Con
     found = summarise(differences, share, seen.scale)
     if seen.ranked:
         found = Summary(found.n, None, None, None)
-    flipped = _flipped(test, differences)
+    flipped = _flipped(test, seen)
     t, detectable = _t_results(differences, share) if test == "t" else (None, None)
     return Contrast(
         factor=pairing.factor,
@@ -156,11 +156,12 @@ def _equivalence(
     return flipped if abs(seen.differences.mean()) < margin else 1.0
 
 
-def _flipped(test: Test | None, differences: np.ndarray) -> float | None:
+def _flipped(test: Test | None, seen: Sample) -> float | None:
     if test is None:
         return None
-    ranked = paired.signed_ranks(differences) if test == "signed-rank" else differences
-    return float(paired.sign_flip_p(ranked))
+    if test == "signed-rank":
+        return float(paired.sign_flip_p(paired.signed_ranks(seen.differences, seen.scale)))
+    return float(paired.sign_flip_p(seen.differences, seen.scale))
 
 
 def _divergence(seen: Sample, cells: int) -> Divergence | None:

@@ -48,25 +48,6 @@ class Interrupted(AblaxError):
         )
 
 
-@contextlib.contextmanager
-def leaving_at_signals(folder: pathlib.Path) -> Iterator[None]:
-    """Where nothing trains there is nothing to save: SIGTERM and SIGUSR1 raise `Interrupted` at
-    once, as Ctrl-C raises `KeyboardInterrupt`."""
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise Interrupted(signal.Signals(number).name, folder)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    old = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGUSR1)}
-    try:
-        yield
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
-
-
 def parse_duration(text: str, flag: str, else_: str = "") -> float:
     """`90s`, `30m` or `1.5h` in seconds.
 
@@ -118,6 +99,31 @@ class Control:
         """Asks this question too: whether another process has taken the folder."""
         self._is_lost = is_lost
         return self
+
+    @contextlib.contextmanager
+    def leaving(self, folder: pathlib.Path) -> Iterator[None]:
+        """Before anything trains there is nothing to save: signals leave at once.
+
+        SIGTERM and SIGUSR1 raise `Interrupted`, SIGINT `KeyboardInterrupt`. Python drops what is
+        raised while a callback runs, as of JAX's garbage collection; so the signal is also noted,
+        and the training does not begin.
+        """
+
+        def leave(number: int, frame: FrameType | None) -> None:
+            self._signal = signal.Signals(number).name
+            raise (
+                KeyboardInterrupt if number == signal.SIGINT else Interrupted(self._signal, folder)
+            )
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        old = {number: signal.signal(number, leave) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
 
     def __enter__(self) -> "Control":
         if threading.current_thread() is threading.main_thread():

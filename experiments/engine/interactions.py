@@ -84,8 +84,9 @@ def interact(grid: Grid, scores: Scores, rules: Rules) -> tuple[tuple[Interactio
             f"Interactions are not tested: diverged replicas have no {scores.metric.name}.",
         )
     differences = weights[:, used] @ values
-    differences[np.abs(differences) <= paired.ROUNDING * np.abs(values).max()] = 0.0
-    p = np.minimum(paired.max_t_p(differences) * rules.looks, 1.0)
+    scale = float(np.abs(values).max())
+    differences[np.abs(differences) <= paired.ROUNDING * scale] = 0.0
+    p = np.minimum(paired.max_t_p(differences, scale) * rules.looks, 1.0)
     t, mean = paired.t_test(differences)[0], differences.mean(axis=1)
     note = ""
     least = min(rules.looks * 2.0 ** (1 - n), 1)

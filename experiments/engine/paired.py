@@ -17,7 +17,9 @@ POWER = 0.8
 ROUNDING = 1e-6
 """Relative: recorded numbers are float32, so smaller differences between them say nothing."""
 _BLOCK = 4096  # patterns of signs that are multiplied at once
-_TIE = 1e-9  # relative: flips this close to the observed statistic count as equal to it
+_EPSILON = (
+    2.0**-22
+)  # relative: no difference of two float32 numbers is further off by their rounding
 
 
 def half_width(sd: np.ndarray | float, n: int, alpha: float) -> np.ndarray:
@@ -60,43 +62,68 @@ def _flipped_sums(differences: np.ndarray) -> np.ndarray:
     return np.concatenate([differences @ block.astype(float) for block in blocks], axis=-1)
 
 
-def sign_flip_p(differences: np.ndarray) -> np.ndarray:
+def sign_flip_p(differences: np.ndarray, scale: float | None = None) -> np.ndarray:
     """Two-sided sign-flip (paired permutation) p of the mean of [..., n] differences.
 
     The share of sign patterns with a sum at least as far from zero as the observed one; in the
     Monte Carlo case the observed pattern counts as one draw, so p is never zero (Phipson and
-    Smyth, 2010).
+    Smyth, 2010). Sums that could be equal but for rounding, as those of accuracies often are, count
+    as equal.
+
+    Args:
+        scale: the largest of the float32 numbers that were subtracted; None: of the differences.
     """
-    sums = np.abs(_flipped_sums(differences))
-    slack = _TIE * np.abs(differences).sum(axis=-1, keepdims=True)
+    sums, slack = np.abs(_flipped_sums(differences)), _rounding_of_sums(differences, scale)
     return np.asarray((sums >= sums[..., :1] - slack).mean(axis=-1))
 
 
-def max_t_p(differences: np.ndarray) -> np.ndarray:
+def _rounding_of_sums(differences: np.ndarray, scale: float | None) -> np.ndarray | float:
+    """By how much two sums of [..., n] differences can differ that are equal but for rounding."""
+    n = differences.shape[-1]
+    size = np.abs(differences).max(axis=-1, keepdims=True) if scale is None else scale
+    return 2 * n * _EPSILON * size
+
+
+def max_t_p(differences: np.ndarray, scale: float | None = None) -> np.ndarray:
     """Family-wise p of each of [..., contrasts, n] by flipping whole seed rows, max-|t|.
 
     Each flip changes the sign of a seed in every contrast at once, which keeps their dependence
-    (Westfall and Young, 1993, single step). Uses n mean^2 / sum d^2 in [0, 1], which grows with
-    |t| and needs no variance.
+    (Westfall and Young, 1993, single step). Uses |sum d| / sqrt(n sum d^2) in [0, 1], which grows
+    with |t| and needs no variance. What could be equal but for rounding counts as equal.
+
+    Args:
+        scale: as of `sign_flip_p`.
     """
     n = differences.shape[-1]
-    power = np.square(differences).sum(axis=-1, keepdims=True)
-    statistic = np.square(_flipped_sums(differences))
-    statistic = np.divide(statistic, n * power, out=np.zeros_like(statistic), where=power > 0)
-    largest = statistic.max(axis=-2, keepdims=True)
-    return (largest >= statistic[..., :1] * (1 - _TIE)).mean(axis=-1)
+    size = np.sqrt(n * np.square(differences).sum(axis=-1, keepdims=True))
+    slack = np.broadcast_to(_rounding_of_sums(differences, scale), size.shape)
+    sums, slack = (
+        np.divide(each, size, out=np.zeros_like(each), where=size > 0)
+        for each in (np.abs(_flipped_sums(differences)), slack)
+    )
+    largest = (sums + slack).max(axis=-2, keepdims=True)
+    return (largest >= sums[..., :1] - slack).mean(axis=-1)
 
 
-def signed_ranks(differences: np.ndarray) -> np.ndarray:
+def signed_ranks(differences: np.ndarray, scale: float = 0.0) -> np.ndarray:
     """Signed ranks [n] of [n] differences, infinities tied at the top, zeros dropped to 0.
 
     Their sign-flip p is Wilcoxon's signed-rank test, exact with ties; with +-inf for pairs of
     which one side diverged it is the worst-rank analysis of Lachin (1999).
+
+    Args:
+        scale: the largest of the float32 numbers that were subtracted: differences that could be
+            equal but for their rounding are tied.
     """
     ranks = np.zeros_like(differences, dtype=float)
     moved = differences != 0
-    _, place, sizes = np.unique(np.abs(differences[moved]), return_inverse=True, return_counts=True)
-    middles = np.cumsum(sizes) - (sizes - 1) / 2
+    sizes = np.abs(differences[moved])
+    order = np.argsort(sizes)
+    apart = sizes[order][1:] > sizes[order][:-1] + 2 * _EPSILON * scale
+    place = np.empty(len(order), int)
+    place[order] = np.cumsum(np.concatenate([np.zeros(len(order[:1]), int), apart]))
+    counts = np.bincount(place)
+    middles = np.cumsum(counts) - (counts - 1) / 2
     ranks[moved] = middles[place] * np.sign(differences[moved])
     return ranks
 

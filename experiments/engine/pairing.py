@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from experiments.engine.paired import ROUNDING
 from experiments.engine.statistics import Grid, Metric
 
 Within = tuple[tuple[str, str], ...]
@@ -49,8 +50,9 @@ class Sample:
 
     Attributes:
         level, reference: means over the rows of either side.
-        differences: level minus reference. On an unbounded metric -+inf where one side has more
-            diverged replicas (the worst rank) and 0, a tie, where both have equally many.
+        differences: level minus reference, 0 where only rounding differs. On an unbounded metric
+            -+inf where one side has more diverged replicas (the worst rank) and 0, a tie, where
+            both have equally many.
         failed: replicas that diverged or did not train.
         lost_level, lost_reference: diverged replicas of either side.
         ranked: whether a replica diverged on an unbounded metric, so that only ranks are left.
@@ -123,6 +125,7 @@ def sample(pairing: Pairing, scores: Scores) -> Sample:
     finite = np.where(np.isinf(values), 0.0, values)
     level, reference = finite[:split].mean(axis=0), finite[split:].mean(axis=0)
     differences, ranked = level - reference, bool(np.isinf(values).any())
+    differences[np.abs(differences) <= ROUNDING * np.abs(finite).max(axis=0, initial=0.0)] = 0.0
     if ranked:
         ahead = scores.metric.direction * (lost_reference - lost_level)
         differences = np.select(

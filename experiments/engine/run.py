@@ -10,7 +10,7 @@ from typing import Any
 from experiments.engine import results
 from experiments.engine.beginning import begin, datasets_of, digests_of, note_look, take_up
 from experiments.engine.checkpoint import Checkpoints
-from experiments.engine.control import Control, Saving, leaving_at_signals
+from experiments.engine.control import Control, Saving
 from experiments.engine.devices import setup
 from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Experiment
@@ -122,7 +122,7 @@ def train_study(
         recorded: `study.json` of another folder, to train under the same plan, on the same data.
     """
     folder, control = folder_of(study, out), Control(saving)
-    with leaving_at_signals(folder):
+    with control.leaving(folder):
         contents = claim_folder(folder, study)
         prepared = _prepare(study, contents, manual_dir, override, recorded or {}, echo)
         return _train_in(folder, study, contents, prepared, control, echo, width)

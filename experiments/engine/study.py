@@ -24,6 +24,7 @@ from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Experiment
 from experiments.engine.functions import typed_functions
 from experiments.engine.keys import STREAMS
+from experiments.engine.values import nearest
 from nets.options import Option
 
 FIRST_TUNING_SEED = 1_000_000
@@ -156,10 +157,23 @@ def make_study(
         UsageError: unknown or repeated fields, no values, no seeds, an unknown stream.
     """
     config = fitted(experiment.config if config is None else config)
+    _refuse_unknown(options, config)
     factors, nuisances = (_values(config, given or {}) for given in (vary, tune))
     chosen = tuple(_arm(config, name, values) for name, values in (arms or {}).items())
     _refuse_overlap(factors, nuisances, chosen)
     return checked(Study(experiment, config, factors, chosen, nuisances, **options))
+
+
+def _refuse_unknown(options: Mapping[str, Any], config: Any) -> None:
+    known = [field.name for field in dataclasses.fields(Study)]
+    for name in options:
+        if name in leaves(type(config)):
+            raise UsageError(
+                f"{name} is a field of the config: vary it, or give config="
+                f"experiments.engine.config.replace(EXPERIMENT.config, {{{name!r}: ...}})"
+            )
+        if name not in known:
+            raise UsageError(f"unknown option {name!r}; {nearest(name, known)}")
 
 
 def checked(study: Study) -> Study:

@@ -187,6 +187,8 @@ def fit(kind: Any, value: Any) -> Any:
         return None if value is None else fit(inner, value)
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(fit(args[0], item) for item in value)
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        value = value.item()  # of NumPy or JAX
     if origin is Literal and value in args:
         return value
     if kind is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):

@@ -240,6 +240,8 @@ def test_values_from_python_are_taken_in_their_own_types():
     assert coerce(MLP["learning_rate"], np.float64(0.1)) == 0.1
     assert type(coerce(MLP["warmup"], 0)) is float
     assert type(coerce(MLP["epochs"], np.int64(3))) is int
+    assert coerce(MLP["skip"], np.bool_(True)) is True
+    assert coerce(MLP["learning_rate"], jnp.float32(0.5)) == 0.5
     assert coerce(MLP["dropout"], None) is None
     assert coerce(MLP["skip"], True) is True
 

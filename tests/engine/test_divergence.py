@@ -132,3 +132,39 @@ def test_an_exact_test_says_how_many_seeds_it_needs():
     contrast = analyse(grid, ACCURACY).contrasts[0]
     assert contrast.verdict == "undecided"
     assert contrast.seeds_needed == 8  # 2^-7 <= 0.05 / (3 contrasts x 2 looks): adding is a look
+
+
+def counted(*rows):
+    """Cells of one factor whose seeds have so many right answers of 1,000, as recorded."""
+    values = (np.array(rows, np.float32) / np.float32(1000)).astype(float)
+    levels = tuple(f"level {i}" for i in range(len(rows)))
+    cells = tuple((level,) for level in levels)
+    seeds = tuple(range(values.shape[1]))
+    return Grid({"choice": levels}, cells, seeds, values, np.zeros(values.shape, bool))
+
+
+def test_sums_of_counts_that_tie_are_not_told_apart_by_their_rounding():
+    """p 0.0625 of 8 seeds, by integers; the flips that tie, rounded apart, made it 0.039."""
+    level = [100, 880, 878, 882, 882, 879, 875, 876]
+    reference = [96, 877, 876, 883, 881, 880, 872, 870]
+    counts = np.subtract(level, reference)
+    signs = np.array(list(itertools.product([-1, 1], repeat=8)))
+    exact = np.mean(np.abs(signs @ counts) >= abs(counts.sum()))
+    contrast = analyse(counted(reference, level), ACCURACY).contrasts[0]
+    assert contrast.test == "sign-flip"
+    assert contrast.p == pytest.approx(exact)
+    assert exact > 0.05
+    assert contrast.verdict == "undecided"
+
+
+def test_seeds_with_equal_counts_are_neither_won_nor_lost():
+    """Averages over two cells: 877 + 883 is 880 + 880."""
+    rows = [[880, 870, 881, 884, 882], [880, 880, 880, 884, 882]]
+    more = [[877, 871, 881, 885, 882], [883, 880, 880, 884, 880]]
+    factors = {"choice": ("a", "b"), "other": ("x", "y")}
+    values = (np.array(rows + more, np.float32) / np.float32(1000)).astype(float)
+    cells = tuple(itertools.product(*factors.values()))
+    grid = Grid(factors, cells, tuple(range(5)), values, np.zeros(values.shape, bool))
+    contrast = analyse(grid, ACCURACY).contrasts[0]
+    assert (contrast.wins, contrast.losses) == (2, 1)
+    assert contrast.differences[0] == contrast.differences[2] == 0

@@ -86,6 +86,43 @@ def test_signed_ranks_are_wilcoxon_and_put_infinities_on_top():
     assert paired.signed_ranks(worst).tolist() == [2, -3.5, 0, -1, -3.5]
 
 
+def recorded_differences(counts, examples):
+    """Of accuracies in float32 whose counts of right answers differ by `counts`."""
+    first = RNG.integers(examples // 2, examples - 20, counts.shape)
+    one, other = (np.float32(right / np.float32(examples)) for right in (first + counts, first))
+    return one.astype(float) - other.astype(float)
+
+
+@pytest.mark.parametrize("examples", [355, 1000, 10_000])
+def test_ties_of_counts_are_ties_of_recorded_accuracies(examples):
+    """Exact p from integers; float32 breaks most ties of sums."""
+    for _ in range(50):
+        counts = RNG.integers(-6, 7, 8)
+        signs = np.array(list(itertools.product([-1, 1], repeat=8)))
+        differences = recorded_differences(counts, examples)
+        exact = np.mean(np.abs(signs @ counts) >= abs(counts.sum()))
+        assert paired.sign_flip_p(differences, 1.0) == pytest.approx(exact, abs=1e-12)
+        ranks = SCIPY.rankdata(np.abs(counts[counts != 0])) * np.sign(counts[counts != 0])
+        assert paired.signed_ranks(np.where(counts, differences, 0), 1.0)[counts != 0] == (
+            pytest.approx(ranks)
+        )
+
+
+def test_max_t_of_recorded_accuracies_is_that_of_counts():
+    signs = np.array(list(itertools.product([-1, 1], repeat=6)))
+    for _ in range(20):
+        counts = RNG.integers(-6, 7, (3, 6))
+        counts[:, 0] = 1  # no row of zeros
+        common = np.prod([int(row @ row) for row in counts])
+        squares = [
+            [int(s @ row) ** 2 * int(common // (row @ row)) for row in counts] for s in signs
+        ]
+        observed = [int(row.sum()) ** 2 * int(common // (row @ row)) for row in counts]
+        exact = [np.mean([max(each) >= value for each in squares]) for value in observed]
+        found = paired.max_t_p(recorded_differences(counts, 1000), 1.0)
+        np.testing.assert_allclose(found, exact, atol=1e-12)
+
+
 def test_equivalence_is_the_larger_of_two_one_sided_tests():
     differences = RNG.normal(0.1, 0.2, (4, 8))
     lower = SCIPY.ttest_1samp(differences, -0.4, axis=-1, alternative="greater").pvalue

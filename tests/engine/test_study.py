@@ -153,6 +153,11 @@ def named(name):
             "l2: either in --vary or in --arm, not in both",
         ),
         ({"arms": {"a": {"l2": []}}}, "l2: no values given"),
+        (
+            {"width": (8,)},
+            "width is a field of the config: vary it, or give config=",
+        ),
+        ({"sedes": 3}, "unknown option 'sedes'; did you mean 'seeds'?"),
         ({"seeds": 0}, "--seeds 0: at least one seed is needed"),
         ({"first_seed": -1}, "--seed -1: from 0 to 999999"),
         ({"tune": {"l2": [1.0]}, "tune_seeds": 0}, "--tune-seeds 0: at least one seed"),

@@ -24,6 +24,16 @@ def test_rows_and_gradients_are_those_of_indexing():
     np.testing.assert_allclose(ours, plain, rtol=1e-6)
 
 
+@pytest.mark.parametrize("features", [2, 6])
+def test_in_half_precision_a_frequent_token_learns_from_all_its_places(features):
+    """1,000 ones, by either form: in bfloat16, a sum would stop growing at 256."""
+    table = jnp.zeros((4, features), jnp.bfloat16)
+    tokens = jnp.zeros((10, 100), jnp.int32)
+    found = jax.grad(lambda t: jnp.sum(look_up(t, tokens), dtype=jnp.float32))(table)
+    assert found.dtype == jnp.bfloat16
+    assert found[0].tolist() == [1000] * features
+
+
 def test_only_a_small_vocabulary_is_looked_up_later():
     found: dict[int, Any] = {}
     for features in (3, 6):

@@ -37,7 +37,8 @@ def test_numbers_replace_the_defaults_and_nothing_else():
         ("maxout:0", "whole number of pieces, at least 1, not 0"),
         ("maxout:nan", "numbers must be finite"),
         ("elu:1e400", "numbers must be finite"),
-        ("celu:0", "celu divides by its number: not 0"),
+        ("celu:0", "celu takes a positive number, not 0"),
+        ("celu:-0.5", "celu takes a positive number, not -0.5"),
     ],
 )
 def test_a_mistake_is_named(text, message):
