@@ -32,10 +32,11 @@ from nets.geometry import Window
 from nets.parallel import piece_size, sum_over_batch
 from nets.winograd import by_tiles, suits
 
-CONVOLVED_BYTES = 3 << 19
-"""Of inputs and gradients that the kernel gradient convolves at a time."""
 CACHE_BYTES = 1 << 19
-"""Of inputs and gradients that it multiplies at a time, place by place of the window."""
+"""Of inputs and gradients that the kernel gradient works on at a time: they and what is copied of
+them fit into a core's second-level cache."""
+CONVOLVED_BYTES = 3 << 19
+"""Of the largest example that it convolves; larger ones are as fast in products."""
 
 
 def convolve(
@@ -177,13 +178,11 @@ def kernel_gradient(
     """The gradient by the kernel, added up over pieces of the batch."""
     batch = len(x)
     example = (x.size + g.size) // batch * x.dtype.itemsize
+    piece = piece_size(batch, example, CACHE_BYTES)
     slides = groups == 1 and any(w.size > 1 for w in windows)
+    part = functools.partial(_by_products, windows=windows, groups=groups)
     if slides and example <= CONVOLVED_BYTES:
-        piece = piece_size(batch, example, CONVOLVED_BYTES)
         part = functools.partial(_by_convolution, windows=windows)
-    else:
-        piece = piece_size(batch, example, CACHE_BYTES)
-        part = functools.partial(_by_products, windows=windows, groups=groups)
     if piece == batch:
         return part(x, g).astype(g.dtype)
 

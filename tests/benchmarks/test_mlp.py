@@ -42,6 +42,7 @@ def float64_losses(start, steps):
     return np.array(found)
 
 
+@pytest.mark.slow
 def test_ablax_trains_the_problem_of_the_numpy_reference(trained):
     starts, losses = trained
     assert losses.shape == (PROBLEM.replicas, STEPS)

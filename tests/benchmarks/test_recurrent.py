@@ -22,6 +22,7 @@ def test_flax_trains_the_same(ours):
     np.testing.assert_allclose(flax_text.losses(SMALL, start, order), losses, rtol=2e-5)
 
 
+@pytest.mark.slow
 def test_pytorch_trains_the_same(ours):
     pytest.importorskip("torch", reason="PyTorch comes with `make bench`, not with the lock")
     from experiments.benchmarks import torch_text

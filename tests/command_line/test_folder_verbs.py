@@ -186,6 +186,7 @@ def test_a_script_of_ones_own_resumes(study):
     assert wrong.stderr == "my.py: nowhere: there is no such folder\n"
 
 
+@pytest.mark.slow
 def test_a_shard_of_some_seeds_takes_no_more(call, study):
     assert call("study toy --vary rate=0.03,0.1 --seeds 4 --shard 1/4 --out shard")[0] == 0
     refused(call("resume shard --seeds 9"), "--seeds: this is a shard of some seeds")

@@ -267,6 +267,7 @@ def test_a_claim_is_a_study_that_is_judged_listed_and_taken_up(command, tmp_path
     assert "fast" in reported and claim_text.question(TINY)[:40] in reported
 
 
+@pytest.mark.slow
 def test_the_table_has_a_row_per_rule(command, tmp_path):
     command("tiny", "--out", "here")
     code, out, err = command("--table", "--out", "here")
@@ -282,6 +283,7 @@ def test_the_table_has_a_row_per_rule(command, tmp_path):
     assert lines[5].startswith("| `huge`") and lines[5].endswith("| not run (9 h) |")
 
 
+@pytest.mark.slow
 def test_fewer_seeds_end_inconclusive_and_more_are_a_further_look(command):
     text = command("tiny", "--seeds", "2")[1]
     assert "tiny, error (90 % intervals): inconclusive\n" in text

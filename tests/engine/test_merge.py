@@ -207,6 +207,7 @@ def test_parts_on_other_data_are_refused(by_cell, train, tmp_path):
         merge(opened([by_cell[0], folder]), tmp_path / "merged")
 
 
+@pytest.mark.slow
 def test_parts_may_train_on_data_sets_of_their_own(train, tmp_path):
     """Where the data set is a factor, a part by cell knows only some of them."""
 

@@ -247,6 +247,7 @@ def test_one_cell_and_one_seed(tmp_path):
     assert "effects" not in page.data["charts"] and "final" in page.data["charts"]
 
 
+@pytest.mark.slow
 def test_the_page_of_a_large_study_is_lean(large_page):
     assert large_page.stat().st_size < 15e6
 

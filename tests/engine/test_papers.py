@@ -50,6 +50,7 @@ def test_tables_need_no_extra(tmp_path, monkeypatch):
         papers.check("pdf", None)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not vega.is_installed(), reason="needs the extra `report`")
 @pytest.mark.parametrize(
     ("ending", "start"), [("svg", b"<svg"), ("pdf", b"%PDF"), ("png", b"\x89PNG")]

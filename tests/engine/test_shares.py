@@ -44,6 +44,7 @@ def test_noise_statistics_and_scores_are_those_of_the_whole_batch(train, shared)
         assert other[name] == pytest.approx(one[name], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_its_bits_do_not_depend_on_how_steps_are_cut(train, shared):
     short = train(CONV, CONFIG, seeds=1, override=Override(shares=2, steps_per_call=3))
     assert finals(short) == finals(shared)

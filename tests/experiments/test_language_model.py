@@ -185,6 +185,7 @@ def call(capsys):
     return run
 
 
+@pytest.mark.slow
 def test_sample_writes_after_the_prompt(call, trained):
     code, out, err = call(f"sample {trained} --prompt 'the ' --length 30 --cell 1")
     assert (code, err) == (0, "") and out.startswith("the ") and len(out) == 4 + 30 + 1

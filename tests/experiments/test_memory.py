@@ -187,6 +187,7 @@ def test_nets_that_read_both_ways_are_not_said_to_forget():
     assert memory_reach.pictures(config, net, params, {}, made.data) == {}
 
 
+@pytest.mark.slow
 def test_the_gradient_over_time_is_that_of_the_rest_of_the_sequence():
     made = pieces(cell="rnn", test_rows=3)
     params = first_state(made).params

@@ -61,6 +61,7 @@ def test_dropout_reaches_whatever_is_read(reading, bidirectional):
         np.testing.assert_array_equal(kept, expected)
 
 
+@pytest.mark.slow
 def test_rows_of_an_image_follow_each_other():
     """The last state of a net that adds up what it reads is the sum over rows."""
     adding = {"activation": ACTIVATIONS["identity"], "recurrent_init": INITIALIZERS["identity"]}

@@ -50,6 +50,7 @@ def test_names_are_of_studies_or_of_experiments():
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_declared_study_builds(ask, name):
     declared, study = STUDIES[name], ask(name)

@@ -186,6 +186,7 @@ def test_replicas_side_by_side_are_those_alone(topics_file):
             np.testing.assert_allclose(lanes.params[name][lane], found.params[name], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_rate_that_is_too_large_freezes_the_replica(topics_file):
     _, trainer, replica, data = pieces(topics_file, context="cbow_sum", learning_rate=1e3)
     state = steps(trainer, begin(trainer, replica), replica, data, 9)
@@ -193,6 +194,7 @@ def test_a_rate_that_is_too_large_freezes_the_replica(topics_file):
     assert all(np.isfinite(table).all() for table in state.params.values())
 
 
+@pytest.mark.slow
 def test_crowded_rows_move_less(topics_file):
     moved = []
     for most in (None, 1.0):

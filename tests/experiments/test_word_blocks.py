@@ -54,6 +54,7 @@ def test_blocks_are_the_text_and_its_surroundings():
             assert (windows == row).all(1).any()  # its surroundings are those of the text
 
 
+@pytest.mark.slow
 def test_words_are_kept_as_often_as_their_shares_say():
     shares = np.linspace(0.2, 1, 20).astype(np.float32)
     kept, whole = np.zeros(20), np.bincount(text()["x"], minlength=20)

@@ -84,10 +84,8 @@ def test_outputs_and_gradients_are_those_of_a_loop(name):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["plain", "grouped", "strided", "many inputs", "tiles"])
-@pytest.mark.parametrize(
-    "limits", [{"CONVOLVED_BYTES": 4, "CACHE_BYTES": 4}, {"CONVOLVED_BYTES": 0}]
-)
+@pytest.mark.parametrize("name", ["plain", "grouped", "strided", "tiles"])
+@pytest.mark.parametrize("limits", [{"CACHE_BYTES": 4}, {"CACHE_BYTES": 4, "CONVOLVED_BYTES": 0}])
 def test_gradients_in_pieces_of_the_batch(name, limits, monkeypatch):
     """Of so many examples; where even one is too large to be convolved, by products."""
     case = made(name, batch=6)

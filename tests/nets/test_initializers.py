@@ -83,6 +83,7 @@ def draw_as_jax(key):
     }
 
 
+@pytest.mark.slow
 def test_drawn_along_one_axis_the_bits_are_those_of_jax(drawn):
     found = jax.device_get(draw_as_jax(jax.random.key(3)))
     assert len(found) == 12
@@ -108,6 +109,7 @@ def test_zeros_and_dtype():
         assert drawn.dtype == jnp.bfloat16, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(12, 5), (5, 12), (6, 6), (2, 3, 4, 7)])
 def test_orthogonal(shape):
     matrix = np.asarray(INITIALIZERS["orthogonal"](jax.random.key(1), shape), np.float64)

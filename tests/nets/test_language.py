@@ -68,6 +68,7 @@ def loop_losses(params: Any, tokens: np.ndarray) -> np.ndarray:
     return np.array(losses)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("chunk", [500, 9])
 def test_the_loss_of_a_text_is_that_of_a_loop(monkeypatch, tied, chunk):
@@ -133,6 +134,7 @@ def test_init_makes_the_carries_of_training():
     assert set(without) == {"params"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["dropout", "stack_dropout"])
 def test_dropout_is_drawn_in_training_alone(place):
     tokens, params = jnp.asarray(text(12).astype(np.int32)[None]), variables()["params"]

@@ -49,6 +49,7 @@ def test_devices_are_counted_where_the_compiler_may_use_them(mesh):
         assert sharers() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("examples", [8, 7])
 def test_sums_and_statistics_are_those_of_the_whole_batch(mesh, examples):
     x = jax.random.normal(jax.random.key(0), (1, examples, 3))

@@ -203,6 +203,7 @@ def test_gradients_are_those_of_automatic_differentiation(name, reverse):
     _compare_gradients(CELLS[name], reverse)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lstm", "layer_norm"])
 def test_gradients_where_rows_are_turned(monkeypatch, name):
     """As where a large kernel meets few rows."""
@@ -230,6 +231,7 @@ def _compare_gradients(cell, reverse):
     )
 
 
+@pytest.mark.slow
 def test_second_derivatives():
     cell = LSTM()
     inputs = four_steps(cell)
@@ -336,6 +338,7 @@ def first(cell, **choices) -> Any:
     return Recurrent(cell, 8, **choices).init(jax.random.key(0), X, train=False)["params"]
 
 
+@pytest.mark.slow
 def test_first_weights():
     params = first(LSTM(forget_bias=2.0), kernel_init=INITIALIZERS["zeros"])
     np.testing.assert_array_equal(params["bias"], np.repeat([0, 2, 0, 0], 8))

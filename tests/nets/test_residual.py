@@ -229,6 +229,7 @@ def test_normalisation_takes_the_place_of_biases_only_where_it_subtracts_them(no
     assert ("bias" in block["conv_1"]) == ("bias" in block["shortcut"]) == (norm != "batch")
 
 
+@pytest.mark.slow
 def test_initial_weights_of_every_layer():
     plain = initial(ResNet(STAGES[:1], 3, norm="none", shortcut="C"))["params"]
     choices: dict[str, Any] = {"norm": "none", "shortcut": "C"}
