@@ -111,9 +111,9 @@ class Control:
 
         def leave(number: int, frame: FrameType | None) -> None:
             self._signal = signal.Signals(number).name
-            raise (
-                KeyboardInterrupt if number == signal.SIGINT else Interrupted(self._signal, folder)
-            )
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            raise Interrupted(self._signal, folder)
 
         if threading.current_thread() is not threading.main_thread():
             yield

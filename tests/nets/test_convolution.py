@@ -118,8 +118,9 @@ def test_an_example_worked_by_hand():
     np.testing.assert_array_equal(bare, expected)
 
 
-def test_replicas_side_by_side_and_inside_a_loop():
-    x, kernel, g, window, groups = made("grouped")
+@pytest.mark.parametrize("name", ["grouped", "strided"])
+def test_replicas_side_by_side_and_inside_a_loop(name):
+    x, kernel, g, window, groups = made(name)
     kernels = np.stack([kernel, -2 * kernel]).astype(np.float32)
     x, g = jnp.asarray(x, jnp.float32), jnp.asarray(g, jnp.float32)
 
