@@ -202,7 +202,7 @@ PERCEPTRONS = {
             Rule("difference", ("svm", "softmax"), high=0),
         ),
         quantity=ERROR,
-        cost="40 minutes on 2 CPU cores",
+        cost="an hour or two on 2 CPU cores (estimated)",
         config=TANG,
     ),
     "l2svm-mnist-short": Claim(
