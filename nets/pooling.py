@@ -136,5 +136,6 @@ def _derivative(windows: tuple[Window, ...], primals: Any, tangents: Any) -> Any
     split = (d for n, size in zip(y.shape[1:-1], sizes, strict=True) for d in (n, size))
     by_x = by_x.reshape(len(x), *split, x.shape[-1])
     numbers = np.arange(math.prod(sizes), dtype=np.int32).reshape(sizes)
-    numbers = np.expand_dims(numbers, [axis for axis in range(by_x.ndim) if axis not in inside])
+    outside = tuple(axis for axis in range(by_x.ndim) if axis not in inside)
+    numbers = np.expand_dims(numbers, outside)
     return y, jnp.sum(jnp.where(jnp.expand_dims(place, inside) == numbers, by_x, 0), inside)
