@@ -50,6 +50,7 @@ def test_ablax_trains_the_problem_of_the_numpy_reference(trained):
         np.testing.assert_allclose(own, float64_losses(start, STEPS), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_flax_loop_trains_the_same(trained):
     starts, losses = trained
     for start, own in zip(starts, losses, strict=True):

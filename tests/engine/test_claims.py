@@ -294,6 +294,7 @@ def test_fewer_seeds_end_inconclusive_and_more_are_a_further_look(command):
     assert "  4      reproduced" in more and more != first
 
 
+@pytest.mark.slow
 def test_rules_changed_after_a_run_began_are_named(command, monkeypatch):
     assert "declared differently" not in command("tiny")[1]
     easier = (Rule("mean", ("fast",), 0, 5000, PAPER),)

@@ -193,6 +193,7 @@ def test_parts_with_other_margins_are_refused(by_cell, train_toy, tmp_path):
         merge(opened([by_cell[0], part]), tmp_path / "merged")
 
 
+@pytest.mark.slow
 def test_parts_on_other_data_are_refused(by_cell, train, tmp_path):
     def load_other(config, manual_dir):
         dataset = load(config, manual_dir)
@@ -325,6 +326,7 @@ def test_the_whole_of_extendable_parts_is_not_extendable(train_toy, tmp_path):
     assert (merged.folder / "part-1-sources.tar.gz").exists()
 
 
+@pytest.mark.slow
 def test_parts_under_other_plans_are_told(train_toy, tmp_path):
     grid, parts, said = {"vary": {"rate": [0.03, 0.1]}, "seeds": 2}, [], []
     for number, lanes in ((1, 4), (2, 2)):

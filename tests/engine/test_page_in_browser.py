@@ -144,6 +144,7 @@ def test_it_follows_the_readers_colours(page):
     assert all(body == label for body, label in ink) and ink[0] != ink[1]
 
 
+@pytest.mark.slow
 def test_a_large_study_shows_most_of_its_points_only_when_asked_for(tab, large_page):
     """1,000 replicas of 50 evaluations."""
     tab.said.clear()

@@ -95,6 +95,7 @@ def test_a_finished_study_has_nothing_to_do(whole, resume, tmp_path):
     assert resume(folder)[1] == out
 
 
+@pytest.mark.slow
 def test_a_begun_group_is_taken_up_before_other_programs(train_toy, monkeypatch, tmp_path):
     """Stopped in the second program, then resumed with more seeds in the first as well."""
     grid = {"config": CONFIG, "vary": {"power": ["square", "quartic"]}}
@@ -145,6 +146,7 @@ def test_a_damaged_line_of_tuning_while_reporting(train_toy, monkeypatch, tmp_pa
     assert sorted_lines(tmp_path) == sorted_lines(train_toy(**grid).folder)
 
 
+@pytest.mark.slow
 def test_patience_is_resumed_while_some_lanes_have_stopped(train, monkeypatch, tmp_path):
     """A rate of 1e30 diverges at once, another stops soon, another never does."""
     selection = dataclasses.replace(

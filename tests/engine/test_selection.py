@@ -141,6 +141,7 @@ def test_a_group_that_stopped_as_a_whole_ends_early_with_the_same_result(study):
         assert line["step"] == 15 and line["kept_step"] == 5 and line["lines"] == 3
 
 
+@pytest.mark.slow
 def test_a_group_ends_early_also_where_every_epoch_is_saved(train):
     """The end is noticed whoever writes the last evaluation."""
     config = Config(epochs=1000, rate=0.0, selection=Selection("best", patience=2))

@@ -50,6 +50,7 @@ def test_its_bits_do_not_depend_on_how_steps_are_cut(train, shared):
     assert finals(short) == finals(shared)
 
 
+@pytest.mark.slow
 def test_the_plan_is_recorded_and_kept(train, shared):
     contents = read_study(shared.folder)
     (plan,) = contents["programs"]

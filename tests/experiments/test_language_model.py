@@ -137,6 +137,7 @@ def test_evaluation_is_exact_and_independent_of_the_batch_size():
     np.testing.assert_allclose(scores[0]["bits_per_character"], wrong.mean() / np.log(2), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_bits_per_character_of_words_count_the_characters():
     text = make_text("x", dict.fromkeys(("train", "validation", "test"), WORDS), "word")
     config = replace(CONFIG, {"unit": "word", "batch_size": 1})
@@ -196,6 +197,7 @@ def test_sample_writes_after_the_prompt(call, trained):
     assert call(cold)[1] == call(f"{cold} --seed 1")[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -259,6 +261,7 @@ def test_it_learns_a_text_by_heart():
     assert losses[0] > 2 and losses[-1] < 0.1
 
 
+@pytest.mark.slow
 def test_the_command_line_runs_and_writes(call, tmp_path):
     folder = tmp_path / "run"
     flags = "--width 8 --embedding 8 --batch-size 3 --window 8 --epochs 2 --lanes 1 --devices 1"

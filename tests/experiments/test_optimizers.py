@@ -69,6 +69,7 @@ def test_the_momentum_changes_when_the_warm_up_is_over(name):
     assert_lanes_match(config, lanes)
 
 
+@pytest.mark.slow
 def test_rates_side_by_side_with_a_look_ahead_give_what_each_gives_alone():
     config = with_all_options("nesterov", decay_on="all", lookahead=2)
     floats = {key: jnp.array([lane[key] for lane in LANES]) for key in LANES[0]}

@@ -76,6 +76,7 @@ def test_blocks_have_room_for_what_is_kept(words):
     np.testing.assert_array_equal(numbers.ravel(), np.arange(numbers.size))
 
 
+@pytest.mark.slow
 def test_closeness_counts_pairs_that_beat_a_stranger():
     random = np.random.default_rng(0)
     words = random.integers(0, 6, (5, 12))

@@ -81,6 +81,7 @@ def test_the_loss_of_a_text_is_that_of_a_loop(monkeypatch, tied, chunk):
     np.testing.assert_allclose(loss, loop_losses(params, tokens).sum(), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_windows_with_carries_are_one_long_sequence():
     net, tokens = make(), jnp.asarray(text(24).astype(np.int32).reshape(2, 12))
     params = {"params": variables()["params"]}
@@ -94,6 +95,7 @@ def test_windows_with_carries_are_one_long_sequence():
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), carries, last)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tied", [False, True])
 def test_the_likeliest_text_is_that_of_a_loop(tied):
     net, prompt = make(tied=tied), text(5, seed=1).astype(np.int32)
