@@ -17,9 +17,7 @@ POWER = 0.8
 ROUNDING = 1e-6
 """Relative: recorded numbers are float32, so smaller differences between them say nothing."""
 _BLOCK = 4096  # patterns of signs that are multiplied at once
-_EPSILON = (
-    2.0**-22
-)  # relative: no difference of two float32 numbers is further off by their rounding
+_EPSILON = 2.0**-22  # relative: twice what rounding to float32 moves a difference of two numbers
 
 
 def half_width(sd: np.ndarray | float, n: int, alpha: float) -> np.ndarray:
