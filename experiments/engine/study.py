@@ -166,14 +166,13 @@ def make_study(
 
 def _refuse_unknown(options: Mapping[str, Any], config: Any) -> None:
     known = [field.name for field in dataclasses.fields(Study)]
-    for name in options:
+    for name in options.keys() - set(known):  # a config may have a field of an option's name
         if name in leaves(type(config)):
             raise UsageError(
                 f"{name} is a field of the config: vary it, or give config="
                 f"experiments.engine.config.replace(EXPERIMENT.config, {{{name!r}: ...}})"
             )
-        if name not in known:
-            raise UsageError(f"unknown option {name!r}; {nearest(name, known)}")
+        raise UsageError(f"unknown option {name!r}; {nearest(name, known)}")
 
 
 def checked(study: Study) -> Study:

@@ -175,6 +175,23 @@ def test_what_cannot_be_meant_is_refused(options, message):
     assert str(caught.value).startswith(message)
 
 
+def test_an_option_is_meant_where_the_config_has_a_field_of_its_name():
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        """A config.
+
+        Attributes:
+            epochs: passes over the training data.
+            margin: of something else.
+        """
+
+        epochs: int = 1
+        margin: float = 0.1
+
+    study = make_study(dataclasses.replace(mlp.EXPERIMENT, config=Config()), margin=0.02)
+    assert (study.margin, study.config.margin) == (0.02, 0.1)
+
+
 @pytest.mark.parametrize(
     ("change", "error"),
     [
