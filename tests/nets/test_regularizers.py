@@ -194,14 +194,11 @@ def test_dropout_rate_scale_and_independence(dropped, row):
     assert abs(gone.mean() - rate) < error
     kept = outputs[~gone] / INPUTS[~gone]
     np.testing.assert_allclose(kept, 1 / (1 - np.round(rate * 65536) / 65536), rtol=1e-6)
-    # Two inputs share a word: they, and neighbouring rows, must not drop together.
+    # Four inputs, 2,500 apart, share 64 bits: they and neighbours must not drop together.
     flat = gone.ravel()
-    spread = 4 * rate * (1 - rate) / np.sqrt(flat.size / 2)
-    for lag in (1, 2, 99):
-        covariance = np.mean((flat[:-lag] - rate) * (flat[lag:] - rate))
-        assert abs(covariance) < spread, lag
-    pairs = (flat[:-1:2] - rate) * (flat[1::2] - rate)
-    assert abs(pairs.mean()) < spread
+    for lag in (1, 2, 99, 2500, 5000, 7500):
+        products = (flat[:-lag] - rate) * (flat[lag:] - rate)
+        assert abs(products.mean()) < 4 * rate * (1 - rate) / np.sqrt(products.size), lag
 
 
 def test_dropout_keeps_the_expectation():
@@ -235,6 +232,20 @@ def test_dropout_differs_between_keys_and_repeats_for_one_key():
     np.testing.assert_array_equal(first, same)
     agreement = np.mean((np.asarray(first) == 0) == (np.asarray(other) == 0))
     assert abs(agreement - 0.5) < 0.03
+
+
+@pytest.mark.parametrize("shape", [(), (0, 3), (1,), (7,), (16,), (6, 1), (8, 3), (24, 2, 3, 5)])
+def test_dropout_of_every_shape(shape):
+    def masks(seed):
+        rngs = {"dropout": jax.random.key(seed)}
+        return Dropout(0.5).apply({}, jnp.ones(shape), train=True, rngs=rngs)
+
+    kept = np.asarray(jax.jit(jax.vmap(masks))(np.arange(400))) != 0
+    assert kept.shape == (400, *shape)
+    assert np.all(np.abs(kept.mean(axis=0) - 0.5) < 4.5 * 0.5 / 20)
+    flat = kept.reshape(400, -1) - 0.5  # no two places go together over the seeds
+    together = np.triu(flat.T @ flat / 400, 1)
+    assert np.all(np.abs(together) < 5.5 * 0.25 / 20)
 
 
 def test_dropout_passes_gradients_through_what_it_keeps():
