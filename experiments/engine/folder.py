@@ -84,6 +84,11 @@ def shares_of(plan: Mapping[str, Any]) -> int:
     return plan.get("shares", 1)
 
 
+def strangers(folder: pathlib.Path) -> list[str]:
+    """Names in a folder without a `study.json` that no process of a study can have left there."""
+    return [path.name for path in folder.iterdir() if not path.name.startswith(BEGUN)]
+
+
 def claim_folder(folder: pathlib.Path, study: Study) -> dict[str, Any]:
     """Looks whether a folder is free for a study, or holds the same one. Writes nothing.
 
@@ -96,11 +101,10 @@ def claim_folder(folder: pathlib.Path, study: Study) -> dict[str, Any]:
     wanted = specification(study)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; choose another --out")
-    present = [path.name for path in folder.iterdir()] if folder.exists() else []
-    if "study.json" not in present:
-        if leftover := [name for name in present if not name.startswith(BEGUN)]:
+    if not (folder / "study.json").exists():
+        if folder.exists() and (others := strangers(folder)):
             raise UsageError(
-                f"{folder} is not empty and not a study ({leftover[0]}); choose another --out"
+                f"{folder} is not empty and not a study ({others[0]}); choose another --out"
             )
         return {"format": FORMAT, **wanted, "programs": [], "looks": []}
     found = read_study(folder)

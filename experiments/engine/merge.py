@@ -120,6 +120,13 @@ def _refuse_strangers(parts: Sequence[Reopened]) -> None:
                 f"{part.folder} is not of the same study as {parts[0].folder}: they differ in "
                 f"{', '.join(different)}"
             )
+    named = {*digests.values()} or {*parts[0].contents["data"]}
+    for part in parts:
+        if _record(part.folder) is None and not named.issuperset(part.contents["data"]):
+            raise UsageError(
+                f"{part.folder / 'record.json'} is missing or damaged, and without it nothing says "
+                f"which data those are that {parts[0].folder} does not have: restore it"
+            )
 
 
 def _shared(study: Study) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import io
 import pathlib
 import tarfile
 import textwrap
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from experiments.engine.jobs import missing_replicas, reporting_pairs
 from experiments.engine.log import finished, read_lines
 from experiments.engine.parameters import DIGEST, digest_of, parameters_path, read_parameters
 from experiments.engine.paths import file_to_write
-from experiments.engine.record import ROOT
+from experiments.engine.record import ROOT, archived_digests
 from experiments.engine.reopen import Reopened
 from experiments.engine.sealed import read_json, write_bytes
 from experiments.engine.statistics import Metric
@@ -44,7 +45,8 @@ def pack(opened: Reopened, out: str | pathlib.Path | None = None) -> tuple[pathl
         The archive, and the paragraph.
 
     Raises:
-        UsageError: replicas are missing, the record is damaged, or files contradict each other.
+        UsageError: replicas are missing, the record is damaged, files contradict each other, or
+            something in the folder cannot be packed.
     """
     folder, study = opened.folder.resolve(), opened.study
     target = file_to_write(out or folder.with_name(folder.name + ".tar.gz"))
@@ -62,11 +64,14 @@ def pack(opened: Reopened, out: str | pathlib.Path | None = None) -> tuple[pathl
     metrics = [Metric(**metric) for metric in opened.contents["metrics"]]
     analysis = results.answer(study, metrics, lines, max(1, len(opened.contents["looks"]))).analysis
     paragraph = methods(study, record, answer.methods(analysis))
-    files = {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.relative_to(folder).parts[0].startswith(LEFT_OUT)
-    }
+    if not _holds_sources(folder, record):
+        paragraph += " The archive of its sources is lost."
+    if name := results.saved_otherwise(folder, analysis):
+        raise UsageError(
+            f"{folder / name} is missing, damaged or not what metrics.jsonl says; "
+            f"`resume {folder}` writes it anew"
+        )
+    files = _files(folder)
     files[METHODS] = (
         f"# Methods\n\n{textwrap.fill(paragraph, 100, break_on_hyphens=False)}\n".encode()
     )
@@ -80,6 +85,32 @@ def pack(opened: Reopened, out: str | pathlib.Path | None = None) -> tuple[pathl
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(f"{target} cannot be written: {error.strerror}") from None
     return target, paragraph
+
+
+def _files(folder: pathlib.Path) -> dict[str, bytes]:
+    """What is packed of a folder: the contents of its files by their names."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if name.startswith(LEFT_OUT) or (path.is_dir() and not path.is_symlink()):
+            continue
+        if path.is_symlink() or not path.is_file() or not name.isprintable():
+            raise UsageError(f"{str(path)!r} is no plain file with a plain name: move it away")
+        found[name] = path.read_bytes()
+    return found
+
+
+def _holds_sources(folder: pathlib.Path, record: Mapping[str, Any]) -> bool:
+    """Whether an archive of a folder has the recorded sources; refuses damaged ones."""
+    digests = []
+    for path in sorted(folder.glob("*sources*.tar.gz")):
+        try:
+            digests.append(archived_digests(path))
+        except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+            raise UsageError(
+                f"{path} is damaged ({error}): restore it, or remove it, and the paragraph says so"
+            ) from None
+    return any(record["sources"].items() <= each.items() for each in digests)
 
 
 def _refuse_other_parameters(folder: pathlib.Path, lines: Sequence[Mapping[str, Any]]) -> None:

@@ -142,20 +142,25 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, lis
     """Where two records' environments differ: `packages.jax` -> [old, new].
 
     The number of devices is no difference: the plan says how many are used, and planning tells
-    where there are too few. Of source files only those count that both have: a verb imports what
-    it needs, and a file that begins to need another one is itself changed.
+    where there are too few. Of source files those count that both have: a verb imports what it
+    needs, and a file that begins to need another one is itself changed. Where a user's own file is
+    gone, one that is new counts too: it may be the old one, renamed and changed.
     """
     before, after = ({name: record.get(name) for name in ENVIRONMENT} for record in (old, new))
     flat = [dict(_flat(record)) for record in (before, after)]
     names = sorted(flat[0].keys() | flat[1].keys())
     pairs = {name: [each.get(name) for each in flat] for name in names}
-    return {
-        name: pair
-        for name, pair in pairs.items()
-        if pair[0] != pair[1]
-        and name != "device.count"
-        and not (name.startswith("sources.") and None in pair)
-    }
+    own = "sources.outside/"
+    gone = {there for name, (there, here) in pairs.items() if name.startswith(own) and not here}
+
+    def counts(name: str, there: Any, here: Any) -> bool:
+        if name.startswith(own) and there is None:
+            return bool(gone) and here not in gone
+        if name.startswith("sources.") and None in (there, here):
+            return False
+        return there != here and name != "device.count"
+
+    return {name: pair for name, pair in pairs.items() if counts(name, *pair)}
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -225,6 +230,17 @@ def archive_sources(target: pathlib.Path) -> None:
         entry.size = len(patch)
         archive.addfile(entry, io.BytesIO(patch))
     write_bytes(target, buffer.getvalue())
+
+
+def archived_digests(archive: pathlib.Path) -> dict[str, str]:
+    """The sha256 of every file in an archive of `archive_sources`, by its name.
+
+    Raises:
+        OSError, EOFError, tarfile.TarError, zlib.error: it cannot be read.
+    """
+    with tarfile.open(archive, "r:gz") as opened:
+        files = ((member.name, opened.extractfile(member)) for member in opened.getmembers())
+        return {name: hashlib.sha256(f.read()).hexdigest() for name, f in files if f is not None}
 
 
 def _git() -> dict[str, Any]:

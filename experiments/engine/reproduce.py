@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.engine.control import Saving
 from experiments.engine.errors import UsageError
-from experiments.engine.folder import claim_folder, make_folder
+from experiments.engine.folder import claim_folder, make_folder, strangers
 from experiments.engine.jobs import reporting_pairs, tuning_jobs
 from experiments.engine.log import finished, read_lines
 from experiments.engine.parameters import DIGEST, digest_of, read_parameters
@@ -131,8 +131,10 @@ def _fresh(folder: pathlib.Path, part: Any) -> pathlib.Path:
     """The first folder of that name that is not there, or where this part was left unfinished."""
     number, path = 1, folder.with_name(f"{folder.name}-reproduced")
     while path.exists():
-        begun = _begun(path) or {}
-        if begun.get("part") == part and "replicas" not in begun:
+        begun = _begun(path)
+        if begun is None and path.is_dir() and not strangers(path):
+            break  # killed before it could say of what it is the reproduction
+        if begun is not None and begun.get("part") == part and "replicas" not in begun:
             break
         number += 1
         path = folder.with_name(f"{folder.name}-reproduced-{number}")
@@ -179,14 +181,18 @@ def compare(
         if old is not None and (text := contradiction(study, old, rows.get((cell, seed)))):
             findings.append(Finding(name, "different", text))
             continue
-        off = None
+        off, kept = None, read_parameters(folders[0], cell, seed)
+        if old is not None and kept is not None and digest_of(kept) != old[DIGEST]:
+            text = "the recorded parameters are not those of the recorded digest"
+            findings.append(Finding(name, "different", text))
+            continue
         if old is not None and new is not None and old[DIGEST] != new[DIGEST]:
-            off = [read_parameters(folder, cell, seed) for folder in folders]
-            if off[0] is not None and digest_of(off[0]) != old[DIGEST]:
-                text = "the recorded parameters are not those of the recorded digest"
-                findings.append(Finding(name, "different", text))
-                continue
-        findings.append(_compare(name, old, new, off, tolerance))
+            off = [kept, read_parameters(folders[1], cell, seed)]
+        found = _compare(name, old, new, off, tolerance)
+        if found.is_fine and kept is None and (folders[0] / "parameters").is_dir():
+            text = "; ".join([*filter(None, [found.text]), "its recorded parameters are lost"])
+            found = dataclasses.replace(found, text=text)
+        findings.append(found)
     return findings
 
 

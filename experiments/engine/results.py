@@ -1,6 +1,8 @@
 """From recorded lines to answers: tuned values, the grid of results, the analysis, the text."""
 
 import dataclasses
+import hashlib
+import json
 import pathlib
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -16,7 +18,7 @@ from experiments.engine.jobs import Job, make_job, reporting_pairs, reporting_se
 from experiments.engine.log import finished
 from experiments.engine.pairing import score
 from experiments.engine.parameters import DIGEST
-from experiments.engine.sealed import write_json, write_text
+from experiments.engine.sealed import read_json, write_json, write_text
 from experiments.engine.statistics import Analysis, Grid, Metric
 from experiments.engine.study import Part, Study, factors, label
 from experiments.engine.tables import LINE_FIELDS
@@ -192,7 +194,12 @@ def further_measures(
     known = {*LINE_FIELDS, *scored}
     lines = [done[job.key] for job in jobs if job.key in done]
     names = [name for name in dict.fromkeys(n for line in lines for n in line) if name not in known]
-    return {name: _means(make_grid(study, jobs, done, name).values) for name in names}
+    return {name: _means(_with_losses(make_grid(study, jobs, done, name))) for name in names}
+
+
+def _with_losses(grid: Grid) -> np.ndarray:
+    """A column's values, infinite where a replica has finished without a number."""
+    return np.where(grid.diverged & np.isnan(grid.values), np.inf, grid.values)
 
 
 def measures_text(
@@ -237,7 +244,29 @@ def _short(value: float | None) -> str:
     return f"{value:,.0f}" if value == round(value) else f"{value:.4g}"
 
 
+REPORT = "report_sha256"
+"""What `analysis.json` calls the digest of `report.txt`."""
+
+
 def save(folder: pathlib.Path, result: Answer) -> None:
-    """Writes `analysis.json` and `report.txt`."""
-    write_json(folder / "analysis.json", to_json(result.analysis))
-    write_text(folder / "report.txt", result.text + "\n")
+    """Writes `analysis.json` and `report.txt`, and in the first the digest of the second."""
+    text = result.text + "\n"
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    write_json(folder / "analysis.json", to_json(result.analysis) | {REPORT: digest})
+    write_text(folder / "report.txt", text)
+
+
+def saved_otherwise(folder: pathlib.Path, analysis: Analysis) -> str:
+    """Which of the files that `save` wrote does not hold this analysis, or is lost; "" if none."""
+    try:
+        saved = read_json(folder / "analysis.json")
+    except (OSError, ValueError):
+        return "analysis.json"
+    digest = saved.pop(REPORT, None)  # of folders that are older there is none
+    if saved != json.loads(json.dumps(to_json(analysis))):
+        return "analysis.json"
+    try:
+        text = (folder / "report.txt").read_bytes()
+    except OSError:
+        return "report.txt"
+    return "report.txt" if digest not in (None, hashlib.sha256(text).hexdigest()) else ""

@@ -77,9 +77,13 @@ def write_csv(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
 
 
 def contradiction(study: Study, line: Mapping[str, Any], row: Mapping[str, str] | None) -> str:
-    """Where `results.csv` does not hold what `metrics.jsonl` does; "" where it agrees."""
+    """Where `results.csv` does not hold what `metrics.jsonl` does; "" where it agrees.
+
+    Fields that the config has gained since the table was written are not in it.
+    """
     if row is None:
         return ""
     wanted = {name: "" if v is None else str(v) for name, v in row_of(study, line).items()}
-    wrong = [name for name, text in wanted.items() if row.get(name) != text]
+    known = {*row, *line}
+    wrong = [name for name, text in wanted.items() if name in known and row.get(name) != text]
     return f"results.csv records another {wrong[0]} than metrics.jsonl" if wrong else ""

@@ -1,5 +1,6 @@
 """Verdicts from diagnostics: vanishing or exploding gradients, saturated and dead units."""
 
+import math
 import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ SATURATED = 0.9
 """Share of outputs with a slope below 0.05."""
 DEAD = 0.5
 """Share of units whose slope is zero for every example of the batch."""
+SHARES = ("saturated", "dead")
 
 Lines = Sequence[Mapping[str, Any]]
 
@@ -28,9 +30,11 @@ def diagnosis_text(lines: Lines, label: Callable[[int], str]) -> list[str]:
     for cell in sorted({line["cell"] for line in chosen}):
         mine = [line for line in chosen if line["cell"] == cell]
         for epoch in sorted({line["epoch"] for line in mine} & _ends(mine)):
-            layers = medians([line["diagnosis"] for line in mine if line["epoch"] == epoch])
+            found = [line["diagnosis"] for line in mine if line["epoch"] == epoch]
+            layers = medians(found)
             when = "before training" if epoch == 0 else f"after epoch {epoch}"
-            text += ["", f"Layers of {label(cell)}, {when} (medians over seeds):", *_table(layers)]
+            over = f"medians over seeds{_lost(found)}"
+            text += ["", f"Layers of {label(cell)}, {when} ({over}):", *_table(layers)]
             text += [f"  verdict: {verdict}" for verdict in verdicts(layers)]
     return text
 
@@ -41,21 +45,34 @@ def _ends(lines: Lines) -> set[int]:
 
 
 def medians(diagnoses: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The layer-wise median of several diagnoses: {"gradient": {...}, "activation": {...}}."""
+    """The layer-wise median of several diagnoses: {"gradient": {...}, "activation": {...}}.
+
+    What is not finite counts as larger than everything, and a median of it is None; so is a share
+    that no diagnosis has, because the activation has no slope.
+    """
     first = diagnoses[0]
     gradient = {
         name: _median([each["gradient"][name] for each in diagnoses]) for name in first["gradient"]
     }
     activation = {
-        name: {key: _median([each["activation"][name][key] for each in diagnoses]) for key in part}
+        name: {
+            key: _median([each["activation"][name][key] for each in diagnoses], key in SHARES)
+            for key in part
+        }
         for name, part in first["activation"].items()
     }
     return {"gradient": gradient, "activation": activation}
 
 
-def _median(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.median(known) if known else None
+def _median(values: Sequence[float | None], is_share: bool = False) -> float | None:
+    known = [math.inf if v is None else v for v in values if v is not None or not is_share]
+    found = statistics.median(known) if known else math.inf
+    return found if math.isfinite(found) else None
+
+
+def _lost(diagnoses: Sequence[Mapping[str, Any]]) -> str:
+    lost = sum(not _all_finite(each) for each in diagnoses)
+    return f"; {lost} of {len(diagnoses)} not finite" if lost else ""
 
 
 def in_order(names: Sequence[str]) -> list[str]:
@@ -74,7 +91,7 @@ def in_order(names: Sequence[str]) -> list[str]:
 
 def verdicts(layers: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What the numbers of one net mean, in words; "healthy" if nothing stands out."""
-    if not all(map(_is_finite, (layers["gradient"], *layers["activation"].values()))):
+    if not _all_finite(layers):
         return ["gradients or activations are not finite: diverged"]
     found = _gradient_verdict(layers["gradient"])
     for name in in_order(list(layers["activation"])):
@@ -90,11 +107,10 @@ def verdicts(layers: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return found or ["gradients and activations healthy"]
 
 
-def _is_finite(numbers: Mapping[str, float | None]) -> bool:
+def _all_finite(layers: Mapping[str, Mapping[str, Any]]) -> bool:
     """Whether no gradient, mean or spread is missing; shares are where there is no slope."""
-    return all(
-        value is not None for name, value in numbers.items() if name not in ("saturated", "dead")
-    )
+    parts = layers["gradient"], *layers["activation"].values()
+    return all(v is not None for part in parts for name, v in part.items() if name not in SHARES)
 
 
 def _gradient_verdict(gradient: Mapping[str, Any]) -> list[str]:

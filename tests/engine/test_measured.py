@@ -9,6 +9,7 @@ from experiments.engine import prepare
 from experiments.engine.errors import UsageError
 from experiments.engine.log import read_lines
 from experiments.engine.plan import Override
+from experiments.engine.results import further_measures, report_jobs
 from experiments.engine.run import train_study
 from experiments.engine.statistics import Metric
 from experiments.engine.study import make_study
@@ -85,3 +86,19 @@ def test_means_over_an_epoch_are_right_whatever_the_type_of_a_metric(tmp_path):
     line = next(line for line in read_lines(out.folder) if line.get("epoch") == 2)
     assert (line["train_hundred"], line["train_yes"], line["train_plain"]) == (100, 1, 2)
     assert line["train_half"] == pytest.approx(3e4, rel=1e-3)
+
+
+def test_a_mean_over_seeds_leaves_out_no_replica_that_finished_without_a_number():
+    study = make_study(TOY, vary={"rate": [0.1, 0.3]}, seeds=2)
+    numbers = [(1.0, 3.0), (2.0, None), (5.0, 7.0), (None, None)]
+    jobs = report_jobs(study, {})
+    statuses = ["finished", "diverged", "finished", "finished"]
+    done = {
+        job.key: {"status": status, "bend": bend, "weight": weight}
+        for job, status, (bend, weight) in zip(jobs, statuses, numbers, strict=True)
+    }
+    means = further_measures(study, jobs, done, [Metric("error")])
+    assert means == {"bend": [1.5, None], "weight": [None, None]}
+    del done[jobs[3].key]  # has not finished yet
+    means = further_measures(study, jobs, done, [Metric("error")])
+    assert means == {"bend": [1.5, 5.0], "weight": [None, 7.0]}

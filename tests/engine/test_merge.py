@@ -255,6 +255,19 @@ def test_damaged_records_and_missing_sources_are_no_obstacle(by_cell, whole, tmp
     assert read_json(merged.folder / "record.json")["parts"] == []
 
 
+def test_other_data_are_no_secret_of_a_part_without_a_record(by_cell, tmp_path):
+    parts = [shutil.copytree(part, tmp_path / part.name) for part in by_cell]
+    (parts[1] / "record.json").unlink()
+    write_json(parts[1] / "study.json", read_study(parts[1]) | {"data": ["0" * 64]})
+    for order in (parts, parts[::-1]):
+        with pytest.raises(UsageError, match=r"record.json is missing or damaged, and without it"):
+            merge(opened(order), tmp_path / "merged")
+    (parts[0] / "record.json").unlink()
+    with pytest.raises(UsageError, match=r"record.json is missing or damaged, and without it"):
+        merge(opened(parts), tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+
+
 def test_parts_killed_before_their_look_merge(by_cell, tmp_path):
     parts = []
     for number, folder in enumerate(by_cell):

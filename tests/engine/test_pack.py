@@ -81,7 +81,7 @@ def test_equal_folders_give_equal_bytes(copy, tmp_path):
     twin = shutil.copytree(copy, tmp_path / "elsewhere" / "study", copy_function=shutil.copyfile)
     second, _ = packed(twin, tmp_path / "b.tar.gz")
     assert first.read_bytes() == second.read_bytes()
-    (twin / "report.txt").write_text("other")
+    (twin / "notes.txt").write_text("other")
     assert packed(twin, tmp_path / "c.tar.gz")[0].read_bytes() != first.read_bytes()
 
 
@@ -178,6 +178,66 @@ def test_a_table_that_is_not_that_of_the_lines_is_refused(copy):
             packed(copy)
     assert cli.main(ENTRIES, ["resume", str(copy)], prog="launch.py") == 0
     assert path.read_text() == text and packed(copy)
+
+
+@pytest.mark.parametrize("name", ["analysis.json", "report.txt"])
+@pytest.mark.parametrize("damage", ["altered", "gone"])
+def test_an_answer_that_is_not_that_of_the_lines_is_refused(copy, name, damage):
+    path = copy / name
+    whole = path.read_text()
+    path.unlink() if damage == "gone" else path.write_text(whole.replace("0.", "1.", 1))
+    with pytest.raises(UsageError, match=rf"{name} is missing, damaged or not .* writes it anew"):
+        packed(copy)
+    assert cli.main(ENTRIES, ["resume", str(copy)], prog="launch.py") == 0
+    assert packed(copy)[0].exists()
+
+
+def test_an_answer_sealed_with_other_numbers_is_refused(copy):
+    saved = read_json(copy / "analysis.json")
+    saved["cells"][0]["summary"]["mean"] += 1
+    write_json(copy / "analysis.json", saved)
+    with pytest.raises(UsageError, match=r"analysis.json is missing, damaged or not"):
+        packed(copy)
+
+
+def test_an_older_folder_has_no_digest_of_its_report(copy):
+    saved = read_json(copy / "analysis.json")
+    del saved["report_sha256"]
+    write_json(copy / "analysis.json", saved)
+    assert packed(copy)[0].exists()
+
+
+def test_damaged_sources_are_refused_and_lost_ones_told(copy):
+    path = copy / "sources.tar.gz"
+    content = path.read_bytes()
+    path.write_bytes(content[:1000] + bytes([content[1000] ^ 1]) + content[1001:])
+    with pytest.raises(UsageError, match=r"sources.tar.gz is damaged \(.*: restore it, or remove"):
+        packed(copy)
+    path.unlink()
+    assert packed(copy)[1].endswith(" The archive of its sources is lost.")
+    path.write_bytes(content)
+    assert "lost" not in packed(copy)[1]
+    with tarfile.open(path, "w:gz") as other:
+        other.add(__file__, "experiments/mlp.py")
+    assert packed(copy)[1].endswith(" The archive of its sources is lost.")
+
+
+@pytest.mark.parametrize("kind", ["a link", "a broken link", "a folder link", "a pipe", "a\nb"])
+def test_what_an_archive_cannot_hold_is_refused(copy, kind):
+    path = copy / kind
+    match kind:
+        case "a link":
+            path.symlink_to(__file__)
+        case "a broken link":
+            path.symlink_to(copy / "nowhere")
+        case "a folder link":
+            path.symlink_to(copy.parent)
+        case "a pipe":
+            os.mkfifo(path)
+        case _:
+            path.write_text("x")
+    with pytest.raises(UsageError, match="is no plain file with a plain name: move it away"):
+        packed(copy)
 
 
 def test_targets_that_cannot_be(copy, tmp_path, monkeypatch):

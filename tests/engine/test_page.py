@@ -20,6 +20,7 @@ from experiments.engine.page import told
 from experiments.engine.page.facts import read_facts
 from experiments.engine.page.vega import is_installed
 from experiments.engine.pictures import files, picture_of, write
+from experiments.engine.reopen import reopen
 from experiments.engine.sealed import write_json
 from experiments.engine.study import Part
 from tests.engine.page_folder import HOSTILE, evaluation, write_folder
@@ -239,6 +240,14 @@ def test_a_study_that_still_tunes_shows_each_cell_at_its_best_value(tmp_path):
     curves = page.data["curves"]["validation_error"]
     assert [(curve["mean"], curve["n"]) for curve in curves] == [([1.0, 0.5], [3, 3])] * 2
     assert "Still tuning: each cell at the value that scores best" in page.texts["#curves"]
+
+
+def test_arms_that_tune_fields_of_their_own_have_a_column_each(train_toy):
+    arms = {"plain": {}, "decayed": {"decay": [0.0, 0.01]}, "slow": {"rate": [0.01, 0.03]}}
+    folder = train_toy(arms=arms, seeds=2, tune_seeds=1).folder
+    page = page_of(reopen({"toy": Entry(TOY.summary, lambda: TOY)}, folder))
+    rows = page.texts["#table-cells"]
+    assert "decay" in rows and "rate" in rows and all(arm in rows for arm in arms)
 
 
 def test_one_cell_and_one_seed(tmp_path):

@@ -150,6 +150,18 @@ def test_differences_in_words():
     assert differences(old, gone) == differences(gone, old) == {}
 
 
+def test_a_user_s_file_that_was_renamed_and_changed_is_a_difference():
+    def files(**outside):
+        return {"sources": {f"outside/{name}.py": text for name, text in outside.items()}}
+
+    assert differences(files(mine="x"), files(renamed="x")) == {}
+    assert differences(files(mine="x", helper="z"), files(mine="x")) == {}
+    assert differences(files(mine="x"), files(mine="x", helper="z")) == {}
+    found = differences(files(mine="x"), files(renamed="y"))
+    assert found == {"sources.outside/renamed.py": [None, "y"]}
+    assert told(found) == ["source files: outside/renamed.py"]
+
+
 def test_results_of_other_sources_are_told(tmp_path, train_toy):
     """Not only where something trains: a finished study answers with what was trained then."""
     said = []

@@ -183,6 +183,22 @@ def test_another_digest_in_both_places_is_not_that_of_the_recorded_parameters(co
         assert "not those of the recorded digest" in findings[-1].text
 
 
+def test_recorded_parameters_that_were_altered_or_lost_are_told(copy, quick):
+    """Though what is trained again has the recorded digests."""
+    arrays: dict[str, Any] = stored(copy)
+    arrays["params/Dense_0/kernel"][0] += np.float32(1)
+    np.savez(parameters_path(copy, 1, 2), **arrays)
+    parameters_path(copy, 1, 1).unlink()
+    findings, _ = again(copy, cells=[1])
+    assert verdicts(findings[-3:]) == ["identical", "identical", "different"]
+    texts = ["", "its recorded parameters are lost"]
+    texts += ["the recorded parameters are not those of the recorded digest"]
+    assert [finding.text for finding in findings[-3:]] == texts
+    shutil.rmtree(copy / "parameters")  # removed to save room: no damage
+    findings, _ = again(copy, cells=[1])
+    assert [str(finding).rpartition(": ")[2] for finding in findings[-3:]] == ["identical"] * 3
+
+
 def test_a_damaged_line_is_lost_and_nothing_else(copy, quick):
     path = copy / "metrics.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
@@ -264,6 +280,19 @@ def test_fresh_folders_are_named_after_the_study_and_an_unfinished_one_goes_on(
     write_json(begun, {**unfinished, "replicas": []})
     _, said = again(type(copy)("."), cells=[0], seeds=[0])
     assert f"training again into {copy.with_name('study-reproduced-4')}" in said
+
+
+def test_a_folder_of_one_killed_at_its_first_write_is_taken_up(copy, quick):
+    fresh = copy.with_name("study-reproduced")
+    fresh.mkdir()
+    (fresh / "reproduction.json.partial").write_text("{")
+    _, said = again(copy, cells=[0], seeds=[0])
+    assert f"training again into {fresh}" in said
+    other = copy.with_name("study-reproduced-2")
+    other.mkdir()
+    (other / "thesis.tex").write_text("x")
+    _, said = again(copy, cells=[0], seeds=[0])
+    assert f"training again into {copy.with_name('study-reproduced-3')}" in said
 
 
 def test_the_recorded_folder_proves_nothing_about_itself(copy, quick):

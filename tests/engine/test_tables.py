@@ -6,7 +6,7 @@ import dataclasses
 from experiments import memory
 from experiments.engine.log import finished
 from experiments.engine.study import make_study
-from experiments.engine.tables import read_results, row_of, write_results
+from experiments.engine.tables import contradiction, read_results, row_of, write_results
 from tests.engine.test_folder import STUDY, line
 from tests.engine.toy import TOY
 
@@ -72,3 +72,19 @@ def test_fields_named_like_other_columns_stand_beside_them(tmp_path):
     assert (row["cell"], row["seed"], row["status"], row["words"]) == (1, 0, "finished", 5.0)
     named = [row[f"config_{name}"] for name in ("seed", "status", "words")]
     assert named == ["7", "mine", "few"]
+
+
+def test_a_field_that_the_config_has_gained_contradicts_no_older_table():
+    made = dataclasses.make_dataclass(
+        "Gained", [("extra", float, 0.0)], bases=(type(TOY.config),), frozen=True
+    )
+    known = line(final=True, lines=0, status="finished", test_error=0.5)
+    before = make_study(TOY, vary={"rate": [0.1, 0.3]})
+    after = make_study(dataclasses.replace(TOY, config=made()), vary={"rate": [0.1, 0.3]})
+    table = {name: "" if v is None else str(v) for name, v in row_of(before, known).items()}
+    assert contradiction(before, known, table) == contradiction(after, known, table) == ""
+    for name in ("test_error", "rate"):
+        said = f"results.csv records another {name} than metrics.jsonl"
+        assert contradiction(after, known, table | {name: "0.25"}) == said
+    del table["test_error"]
+    assert "another test_error" in contradiction(after, known, table)

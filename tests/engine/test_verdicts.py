@@ -53,6 +53,22 @@ def test_verdicts_on_numbers(found, expected):
     assert all(text.startswith(start) for text, start in zip(said, expected, strict=True))
 
 
+@pytest.mark.parametrize(("lost", "healthy"), [(0, True), (1, True), (2, False), (3, False)])
+def test_seeds_that_are_not_finite_count_in_a_median(lost, healthy):
+    found = [layers([1.0, 1.0]), layers([2.0, 1.0]), layers([3.0, 1.0])]
+    found[:lost] = [layers([None, None], mean=None)] * lost
+    assert ("healthy" in verdicts(medians(found))[0]) == healthy
+    lines = [{"phase": "report", "cell": 0, "epoch": 0, "diagnosis": each} for each in found]
+    head = diagnosis_text(lines, str)[1]
+    told = f"; {lost} of 3 not finite" if lost else ""
+    assert head == f"Layers of 0, before training (medians over seeds{told}):"
+
+
+def test_shares_that_an_activation_does_not_have_stay_missing():
+    part = medians([layers([1.0, 1.0], dead=[None])] * 2)["activation"]["activation_1"]
+    assert part["dead"] is None and part["saturated"] == 0.0
+
+
 def test_layers_come_in_the_order_of_their_numbers():
     names = ["output", "layer_10", "layer_2", "layer_1"]
     assert in_order(names) == ["layer_1", "layer_2", "layer_10", "output"]
@@ -74,9 +90,9 @@ def test_a_row_holds_what_is_known_of_its_name():
     assert len({len(row) for row in (text[2], text[4])}) == 1
 
 
-def test_medians_pass_over_what_is_not_finite():
+def test_medians_count_what_is_not_finite_as_the_largest():
     found = medians([layers([1.0, 2.0]), layers([3.0, None]), layers([8.0, 4.0])])
-    assert found["gradient"] == {"layer_1": 3.0, "output": 3.0}
+    assert found["gradient"] == {"layer_1": 3.0, "output": 4.0}
     assert medians([layers([None, 1.0])])["gradient"]["layer_1"] is None
 
 

@@ -55,7 +55,8 @@ def cells(answer: Answer) -> Sheet:
         low = summary.interval[0] if summary.interval else None
         row.append(Entry(scale.interval(summary.interval), low))
         row += [_number(column[i], scale) for column in answer.extra.values()]
-        row += [_level(spell(values.values[n])) if values else Entry("") for n in tuned]
+        mine = values.values if values else {}
+        row += [_level(spell(mine[n])) if n in mine else Entry("") for n in tuned]
         row += [Entry(str(cell.diverged), cell.diverged)]
         rows.append([*row, Entry(str(cell.did_not_train), cell.did_not_train)])
     header = [*analysis.factors, *numbers, *tuned, "diverged", "did not train"]
