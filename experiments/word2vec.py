@@ -12,7 +12,7 @@ from experiments.data import words
 from experiments.data.dataset import Dataset, Spec
 from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Data, Experiment, Tree
-from experiments.engine.keys import Streams
+from experiments.engine.keys import Streams, new_key
 from experiments.engine.rows import look_up
 from experiments.engine.statistics import Metric
 from experiments.word_options import Config, check
@@ -157,7 +157,7 @@ def evaluate(
     config: Any, net: Any, params: Tree, model_state: Tree, data: Data, split: str
 ) -> tuple[dict[str, jax.Array], None]:
     """Closeness and loss over a whole split, thinned, cut and drawn alike for every net."""
-    arrays, own, key = data.splits[split], data.own, jax.random.key(0)
+    arrays, own, key = data.splits[split], data.own, new_key(0)
     xs = blocks.cut_text(
         key, arrays, own["tested_shares"], own[f"{split}_blocks"],
         own[f"{split}_places"].size, config.model.window,

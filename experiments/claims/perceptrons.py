@@ -202,7 +202,7 @@ PERCEPTRONS = {
             Rule("difference", ("svm", "softmax"), high=0),
         ),
         quantity=ERROR,
-        cost="an hour or two on 2 CPU cores (estimated)",
+        cost="an hour and a half on 2 CPU cores",
         config=TANG,
     ),
     "l2svm-mnist-short": Claim(

@@ -57,6 +57,9 @@ def load(data_file: str) -> Dataset:
     return make_dataset("file", splits, Spec(splits["train"]["x"].shape[1:], classes))
 
 
+BROKEN = zipfile.BadZipFile, zlib.error
+
+
 def _read(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         where = "" if path.is_absolute() else f" in {Path.cwd()}"
@@ -67,7 +70,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         if others := [name for name, each in arrays.items() if not isinstance(each, np.ndarray)]:
             raise ValueError(f"{others[0]} is no array")
         return arrays
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, EOFError, RuntimeError, MemoryError, *BROKEN) as error:
         raise DataMissingError(
             f"--data-file {path} cannot be read as a .npz file of plain arrays ({error}); "
             "write it with np.savez(path, x=..., y=...)"

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.engine.experiment import Data, Tree
+from experiments.engine.keys import new_key
 from experiments.engine.rows import look_up
 from experiments.engine.step import Replica, State, Trainer
 from nets.regularizers import kernels
@@ -26,7 +27,7 @@ def diagnose(trainer: Trainer, state: State, replica: Replica, data: Data, xs: T
         "dead"}}}; float32 scalars.
     """
     model = trainer.model(replica)
-    key = jax.random.key(0)
+    key = new_key(0)
     x = jax.tree.map(lambda leaf: leaf[0], xs)
     batch = trainer.experiment.make_batch(model.config, data, x, key)
 

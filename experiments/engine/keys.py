@@ -1,6 +1,6 @@
 """Random keys by name: every source of randomness is a named stream of the replica's seed.
 
-`jax.random.key(seed)`, folded with the CRC-32 of the stream's name, then with the step or epoch.
+The key of the seed, folded with the CRC-32 of the stream's name, then with the step or epoch.
 Keys are never split in chains, so adding a stream changes no other, and the same seed gives the
 same stream in every cell: differences between cells are paired samples.
 """
@@ -17,9 +17,18 @@ STREAMS = ("init", "order", "noise", "split", "labels")
 augmentation; split: validation rows and training subset; labels: label noise."""
 
 
+GENERATOR = "threefry2x32"
+"""Whatever JAX's default is: of others, side by side, a replica's numbers depend on the others'."""
+
+
+def new_key(seed: int | jax.Array) -> jax.Array:
+    """The key of a seed."""
+    return jax.random.key(seed, impl=GENERATOR)
+
+
 def key_of(seed: jax.Array, stream: str, fix: tuple[str, ...] = ()) -> jax.Array:
     """The key of one stream; a stream named in `fix` is that of seed 0 whatever the seed."""
-    root = jax.random.key(seed * 0 if stream in fix else seed)
+    root = new_key(seed * 0 if stream in fix else seed)
     return jax.random.fold_in(root, zlib.crc32(stream.encode()))
 
 

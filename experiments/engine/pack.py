@@ -207,7 +207,8 @@ def _tuning(study: Study) -> str:
         return ""
     where = "within each reporting seed"
     if not study.tune_per_seed:
-        where = f"over {study.tune_seeds} seeds of their own"
+        seeds = study.tune_seeds
+        where = f"over {seeds} seeds of their own" if seeds > 1 else "of one seed of its own"
     chosen = f"Every cell's {next(iter(cells))} was chosen by its mean validation score {where}"
     if any(cell.tune != study.cells[0].tune for cell in study.cells):
         each = [f"of {_listed(labels)} {grid}" for grid, labels in cells.items()]

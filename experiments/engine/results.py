@@ -225,15 +225,22 @@ def _remarks(
     means: Mapping[str, Sequence[float | None]],
     width: int,
 ) -> list[str]:
-    """What the experiment says to the measures of each cell; nothing of one without them."""
+    """What the experiment says to the measures of each cell; nothing of one that lacks some it
+    speaks of."""
     remark = study.experiment.remark
     text: list[str] = []
     for i, config in sorted(configs.items()):
         known = {name: column[i] for name, column in means.items()}
         measured = {name: value for name, value in known.items() if value is not None}
-        if remark is not None and len(measured) == len(known):
+        if remark is None:
+            continue
+        try:
             said = f"{label(study, i)}: {remark(config, measured)}"
-            text += textwrap.wrap(said, width, initial_indent="  ", subsequent_indent="    ")
+        except KeyError:
+            if len(measured) == len(known):
+                raise
+            continue
+        text += textwrap.wrap(said, width, initial_indent="  ", subsequent_indent="    ")
     return text
 
 

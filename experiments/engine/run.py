@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
+
 from experiments.engine import results
 from experiments.engine.beginning import begin, datasets_of, digests_of, note_look, take_up
 from experiments.engine.checkpoint import Checkpoints
@@ -138,6 +140,9 @@ def _prepare(
 ) -> dict[Any, Prepared]:
     """The programs, planned as recorded where they are, on the recorded data."""
     plans = contents["programs"] or recorded.get("programs", ())
+    config: Any = jax.config
+    if config.jax_disable_jit:
+        raise UsageError("studies are compiled: leave jax.disable_jit (JAX_DISABLE_JIT) off")
     setup(most_devices(plans))
     prepared = prepare_programs(study, manual_dir, override, plans, echo)
     if not {*digests_of(prepared)} <= {*recorded.get("data", digests_of(prepared))}:

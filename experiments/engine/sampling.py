@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from experiments.engine.config import coerce, leaf_of
 from experiments.engine.errors import UsageError
 from experiments.engine.jobs import Job, make_job
+from experiments.engine.keys import new_key
 from experiments.engine.log import finished, read_lines
 from experiments.engine.net_options import Writing
 from experiments.engine.parameters import read_parameters, read_vocabulary
@@ -18,8 +18,8 @@ from experiments.engine.study import label
 Tree = Any
 MOST = 2**31 - 1
 """The largest length and seed."""
-COLDEST = 1e-20
-"""The smallest temperature but 0 by which float32 scores can be divided."""
+COLDEST, HOTTEST = 1e-20, 1e20
+"""The temperatures but 0 by which float32 scores can be divided."""
 
 
 class TrainedNet(NamedTuple):
@@ -47,12 +47,13 @@ def sample(opened: Reopened, asked: Writing) -> str:
         raise UsageError(f"--length {asked.length}: from 1 to {MOST}")
     if abs(asked.seed) > MOST:
         raise UsageError(f"--seed {asked.seed}: at most {MOST}")
-    if not (asked.temperature == 0 or COLDEST <= asked.temperature < float("inf")):
+    if not (asked.temperature == 0 or COLDEST <= asked.temperature <= HOTTEST):
         raise UsageError(
-            f"--temperature {asked.temperature:g}: 0 (takes the likeliest), or from {COLDEST:g}"
+            f"--temperature {asked.temperature:g}: 0 (takes the likeliest), or {COLDEST:g} to "
+            f"{HOTTEST:g}"
         )
     net = trained_net(opened, asked.cell, asked.replica)
-    key = jax.random.key(asked.seed)
+    key = new_key(asked.seed)
     prompt = asked.prompt or "\n"
     try:
         return experiment.sample(

@@ -90,6 +90,26 @@ def test_unreadable_files_are_missing_data(tmp_path):
             data.load("file", data_file=str(tmp_path / "bad.npz"))
 
 
+@pytest.mark.parametrize("kind", ["encrypted", "method", "giant"])
+def test_archives_that_numpy_stumbles_over_are_missing_data(tmp_path, kind):
+    path = Path(saved(tmp_path, x=X, y=Y))
+    content = bytearray(path.read_bytes())
+    if kind == "giant":
+        header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({10**14}, 4), }}".ljust(117)
+        with zipfile.ZipFile(path, "w") as archive:
+            text = b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + header.encode() + b"\n"
+            archive.writestr("x.npy", text)
+            archive.writestr("y.npy", text)
+    else:
+        at, value = (6, 1) if kind == "encrypted" else (8, 9)  # a flag, a method Python lacks
+        for start, more in ((b"PK\x03\x04", 0), (b"PK\x01\x02", 2)):
+            where = content.find(start)
+            content[where + at + more] = value
+        path.write_bytes(content)
+    with pytest.raises(DataMissingError, match=r"cannot be read as a \.npz file of plain arrays"):
+        data.load("file", data_file=str(path))
+
+
 @pytest.mark.parametrize("name", ["alone.npy", "objects.npz", "texts.npz"])
 def test_no_pickles_no_texts_and_no_single_arrays(tmp_path, name):
     path = tmp_path / name

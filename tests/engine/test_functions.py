@@ -1,13 +1,22 @@
 """Functions that stand in no file belong to a study by their code."""
 
+import argparse
 import dataclasses
+import functools
+import logging
+import threading
+import types
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from experiments import mlp
+from experiments import EXPERIMENTS, mlp
 from experiments.engine.folder import default_folder
 from experiments.engine.functions import typed_functions
 from experiments.engine.study import make_study, specification
+from nets.activations import ACTIVATIONS
 
 ONE = "def bent(x):\n    return abs(x) if 'a' in {'a', 'b', 'c'} else x\n"
 
@@ -98,6 +107,135 @@ def test_functions_that_name_each_other_many_times_are_met_once():
     assert folder(typed(text)) != folder(typed(text.replace("return 1", "return 2")))
 
 
+def made(slope, other=0.0, *, more=None):
+    """A function of a file that closes over something, has such defaults, or more of the kind."""
+
+    def bent(x, at=other):
+        return slope * x + at + (more or 0)
+
+    return bent
+
+
+class Slope:
+    """Whose methods and instances are functions with a state."""
+
+    def __init__(self, slope):
+        self.slope = slope
+
+    def bent(self, x):
+        return self.slope * x
+
+    def __call__(self, x):
+        return self.bent(x)
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    slope: object
+
+    def __call__(self, x):
+        return self.slope * x
+
+
+class Plain:
+    def __init__(self, slope):
+        self.slope = slope
+
+
+def in_itself(slope):
+    found: list = [slope]
+    found.append(found)
+    return found
+
+
+def wrapping(slope):
+    @functools.wraps(typed_functions)
+    def bent(x):
+        return slope * x
+
+    return bent
+
+
+FORMS = {
+    "closure": made,
+    "default": lambda slope: made(1.0, slope),
+    "keyword": lambda slope: made(1.0, more=slope),
+    "compiled": lambda slope: jax.jit(made(slope)),
+    "derivative": lambda slope: jax.custom_jvp(made(slope)),
+    "wraps": wrapping,
+    "method": lambda slope: Slope(slope).bent,
+    "partial": lambda slope: functools.partial(made(1.0), at=slope),
+    "partial of a module's": lambda slope: functools.partial(typed_functions, slope),
+    "instance": Slope,
+    "dataclass": Frozen,
+    "closure of closures": lambda slope: made(made(slope)),
+    "array": lambda slope: made(np.array([slope, 1.0])),
+    "array of jax": lambda slope: made(jnp.array(slope)),
+    "dict": lambda slope: made({"slope": [slope]}),
+    "set": lambda slope: made(frozenset({slope, 7.0})),
+    "namespace": lambda slope: made(types.SimpleNamespace(slope=slope)),
+    "arguments of a command": lambda slope: made(argparse.Namespace(slope=slope)),
+    "object": lambda slope: made(Plain(slope)),
+    "method of an object": lambda slope: made(Slope(slope).bent),
+    "list in itself": lambda slope: made(in_itself(slope)),
+    "bytes": lambda slope: made(b"a" if slope > 1 else b"b"),
+    "dtype": lambda slope: made(np.zeros(2, np.float32 if slope > 1 else np.int32)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_a_function_of_a_file_holds_counts(form):
+    one, same, other = (typed_functions([("bent", FORMS[form](n))]) for n in (1.5, 1.5, 0.5))
+    assert one == same != other and len(one["bent"]) == 16
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("slope = jnp.array(1.0)", "slope = jnp.array(2.0)"),
+        ("y * 1", "y * 2"),
+        ("'k': 1", "'k': 2"),
+    ],
+)
+def test_methods_arrays_and_dicts_of_a_notebook_count(old, new):
+    text = (
+        "import jax.numpy as jnp\nslope = jnp.array(1.0)\ntable = {'k': 1}\n"
+        "class Acts:\n    def wave(self, y):\n        return y * 1\n"
+        "acts = Acts().wave\ndef bent(x):\n    return slope * acts(x) * table['k']\n"
+    )
+    assert old in text
+    assert folder(typed(text)) == folder(typed(text)) != folder(typed(text.replace(old, new)))
+
+
+def test_closures_of_one_name_are_two_studies():
+    first, second = (folder(made(slope)) for slope in (0.0, 0.9))
+    assert first != second == folder(made(0.9))
+
+
+def test_a_closure_over_itself_ends():
+    def recursive(depth):
+        return recursive(depth - 1) if depth else 0
+
+    assert typed_functions([("recursive", recursive)]) == {}
+
+
+def test_a_closure_over_what_is_not_there_yet():
+    def early():
+        return late
+
+    assert typed_functions([("early", early)]) == {}
+    late = 1.0
+    assert typed_functions([("early", early)]) != {}
+
+
+def test_keys_of_random_numbers_and_modules_are_passed_over():
+    assert typed_functions([("bent", functools.partial(typed, jax.random.key(0)))]) == {}
+    for nothing in (dataclasses, logging.getLogger(), threading.Lock(), object()):
+        assert typed_functions([("bent", functools.partial(typed, nothing))]) == {}
+
+
 def test_functions_of_files_are_known_by_the_archived_sources():
     assert typed_functions([("typed", typed), ("text", "relu"), ("folder", str)]) == {}
-    assert "functions" not in specification(make_study(mlp.EXPERIMENT, seeds=1))
+    for entry in EXPERIMENTS.values():
+        assert "functions" not in specification(make_study(entry.load(), seeds=1))
+    assert typed_functions([(name, each.function) for name, each in ACTIVATIONS.items()]) == {}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments.engine.keys import STREAMS, Streams, key_of, permutation
+from experiments.engine.keys import GENERATOR, STREAMS, Streams, key_of, permutation
 
 
 def bits(key):
@@ -28,6 +28,15 @@ def test_streams_and_seeds_differ_and_fix_pins_one():
     pinned = [bits(key_of(jnp.int32(seed), "init", ("init",))) for seed in range(3)]
     assert set(pinned) == {bits(key_of(jnp.int32(0), "init"))}
     assert bits(key_of(jnp.int32(3), "order", ("init",))) == bits(key_of(jnp.int32(3), "order"))
+
+
+def test_the_default_generator_is_another_s_choice():
+    """Side by side, numbers of others than Threefry depend on the replicas beside."""
+    usual = bits(key_of(jnp.int32(7), "init"))
+    with jax.default_prng_impl("rbg"):
+        key = key_of(jnp.int32(7), "init")
+        assert jax.random.key_impl(key) == GENERATOR == "threefry2x32"
+    assert bits(key) == usual
 
 
 def test_a_traced_seed_gives_the_same_key():

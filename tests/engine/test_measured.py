@@ -9,7 +9,7 @@ from experiments.engine import prepare
 from experiments.engine.errors import UsageError
 from experiments.engine.log import read_lines
 from experiments.engine.plan import Override
-from experiments.engine.results import further_measures, report_jobs
+from experiments.engine.results import further_measures, measures_text, report_jobs
 from experiments.engine.run import train_study
 from experiments.engine.statistics import Metric
 from experiments.engine.study import make_study
@@ -102,3 +102,15 @@ def test_a_mean_over_seeds_leaves_out_no_replica_that_finished_without_a_number(
     del done[jobs[3].key]  # has not finished yet
     means = further_measures(study, jobs, done, [Metric("error")])
     assert means == {"bend": [1.5, 5.0], "weight": [None, 7.0]}
+
+
+def test_an_experiment_speaks_of_what_was_measured():
+    """Nothing of a cell that lacks what it speaks of; a mistake of its own shows."""
+    said = dataclasses.replace(TOY, remark=lambda config, found: f"bend {found['bend']:g}")
+    study = make_study(said, vary={"rate": [0.1, 0.3]}, seeds=1)
+    jobs = report_jobs(study, {})
+    measures = {"bend": [1.5, None], "weight": [None, 2.0]}
+    text = measures_text(study, jobs, measures, 80)
+    assert text[-1] == "  rate=0.1: bend 1.5" and not any("rate=0.3:" in line for line in text)
+    with pytest.raises(KeyError, match="bend"):
+        measures_text(study, jobs, {"weight": [1.0, 2.0]}, 80)

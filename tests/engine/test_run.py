@@ -7,6 +7,7 @@ import json
 import pathlib
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
@@ -175,6 +176,12 @@ def test_a_report_is_the_printed_answer(whole, train_toy, tmp_path):
 def test_a_folder_of_another_study_is_refused(whole, train_toy):
     with pytest.raises(UsageError, match=r"holds another study \(decay: .*choose another --out"):
         train_toy(**GRID | {"tune": {"decay": [0.0, 0.02]}}, out=whole[0].folder)
+
+
+def test_studies_are_compiled(train_toy, tmp_path):
+    with jax.disable_jit(), pytest.raises(UsageError, match=r"leave jax.disable_jit .* off"):
+        train_toy(seeds=1, out=tmp_path / "eager")
+    assert not (tmp_path / "eager").exists()
 
 
 def test_a_folder_in_use_is_refused(train_toy, tmp_path):
