@@ -57,9 +57,6 @@ def load(data_file: str) -> Dataset:
     return make_dataset("file", splits, Spec(splits["train"]["x"].shape[1:], classes))
 
 
-BROKEN = zipfile.BadZipFile, zlib.error
-
-
 def _read(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         where = "" if path.is_absolute() else f" in {Path.cwd()}"
@@ -70,7 +67,9 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         if others := [name for name, each in arrays.items() if not isinstance(each, np.ndarray)]:
             raise ValueError(f"{others[0]} is no array")
         return arrays
-    except (OSError, ValueError, EOFError, RuntimeError, MemoryError, *BROKEN) as error:
+    except (
+        OSError, ValueError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error
+    ) as error:  # fmt: skip
         raise DataMissingError(
             f"--data-file {path} cannot be read as a .npz file of plain arrays ({error}); "
             "write it with np.savez(path, x=..., y=...)"

@@ -86,7 +86,8 @@ def _object(value: Any, seen: dict[int, tuple[int, Any]]) -> Any:
     if dataclasses.is_dataclass(value):
         held = [_content(getattr(value, f.name, None), seen) for f in dataclasses.fields(value)]
     elif kind.__name__.endswith("Namespace") or not _is_python_s(kind):
-        held = _content(getattr(value, "__dict__", {}), seen)
+        attributes = getattr(value, "__dict__", {}).items()
+        held = [_content(each, seen) for name, each in attributes if not name.startswith("__")]
     else:
         return None
     return _if_any([kind.__qualname__, _content(kind, seen), held], held)

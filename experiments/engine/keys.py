@@ -18,7 +18,7 @@ augmentation; split: validation rows and training subset; labels: label noise.""
 
 
 GENERATOR = "threefry2x32"
-"""Whatever JAX's default is: of others, side by side, a replica's numbers depend on the others'."""
+"""Of all keys, whatever JAX's default: the numbers of others depend on those drawn beside them."""
 
 
 def new_key(seed: int | jax.Array) -> jax.Array:

@@ -230,7 +230,7 @@ def test_a_closure_over_what_is_not_there_yet():
 
 def test_keys_of_random_numbers_and_modules_are_passed_over():
     assert typed_functions([("bent", functools.partial(typed, jax.random.key(0)))]) == {}
-    for nothing in (dataclasses, logging.getLogger(), threading.Lock(), object()):
+    for nothing in (dataclasses, logging.getLogger(), threading.Lock(), object(), np.tanh):
         assert typed_functions([("bent", functools.partial(typed, nothing))]) == {}
 
 
