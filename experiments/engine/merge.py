@@ -209,6 +209,7 @@ def _write(
     write_results(folder, study, finished(lines))
     answer = results.answer(study, metrics, lines, len(contents["looks"]))
     results.save(folder, answer)
+    contents |= results.digests(answer)
     write_study(folder, contents)
     return contents
 

@@ -66,7 +66,7 @@ def pack(opened: Reopened, out: str | pathlib.Path | None = None) -> tuple[pathl
     paragraph = methods(study, record, answer.methods(analysis))
     if not _holds_sources(folder, record):
         paragraph += " The archive of its sources is lost."
-    if name := results.saved_otherwise(folder, analysis):
+    if name := results.saved_otherwise(folder, opened.contents, analysis):
         raise UsageError(
             f"{folder / name} is missing, damaged or not what metrics.jsonl says; "
             f"`resume {folder}` writes it anew"

@@ -1,6 +1,7 @@
 """Where a study came from: commit, sources, versions, machine, data, command line."""
 
 import functools
+import gzip
 import hashlib
 import importlib.metadata
 import io
@@ -238,7 +239,8 @@ def archived_digests(archive: pathlib.Path) -> dict[str, str]:
     Raises:
         OSError, EOFError, tarfile.TarError, zlib.error: it cannot be read.
     """
-    with tarfile.open(archive, "r:gz") as opened:
+    content = gzip.decompress(archive.read_bytes())  # tarfile would not read on to the checksum
+    with tarfile.open(fileobj=io.BytesIO(content)) as opened:
         files = ((member.name, opened.extractfile(member)) for member in opened.getmembers())
         return {name: hashlib.sha256(f.read()).hexdigest() for name, f in files if f is not None}
 

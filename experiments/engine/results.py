@@ -252,28 +252,38 @@ def _short(value: float | None) -> str:
 
 
 REPORT = "report_sha256"
-"""What `analysis.json` calls the digest of `report.txt`."""
+"""What `study.json` calls the digest of `report.txt`, whose lines are as wide as a terminal was."""
 
 
 def save(folder: pathlib.Path, result: Answer) -> None:
-    """Writes `analysis.json` and `report.txt`, and in the first the digest of the second."""
-    text = result.text + "\n"
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    write_json(folder / "analysis.json", to_json(result.analysis) | {REPORT: digest})
-    write_text(folder / "report.txt", text)
+    """Writes `analysis.json` and `report.txt`."""
+    write_json(folder / "analysis.json", to_json(result.analysis))
+    write_text(folder / "report.txt", _page(result))
 
 
-def saved_otherwise(folder: pathlib.Path, analysis: Analysis) -> str:
-    """Which of the files that `save` wrote does not hold this analysis, or is lost; "" if none."""
+def _page(result: Answer) -> str:
+    return result.text + "\n"
+
+
+def digests(result: Answer) -> dict[str, str]:
+    """What `study.json` notes of what `save` writes."""
+    return {REPORT: hashlib.sha256(_page(result).encode()).hexdigest()}
+
+
+def saved_otherwise(folder: pathlib.Path, contents: Mapping[str, Any], analysis: Analysis) -> str:
+    """Which of the files that `save` wrote does not hold this analysis, or is lost; "" if none.
+
+    Args:
+        contents: of `study.json`; those of older folders say nothing of `report.txt`.
+    """
     try:
         saved = read_json(folder / "analysis.json")
     except (OSError, ValueError):
         return "analysis.json"
-    digest = saved.pop(REPORT, None)  # of folders that are older there is none
     if saved != json.loads(json.dumps(to_json(analysis))):
         return "analysis.json"
     try:
-        text = (folder / "report.txt").read_bytes()
+        digest = hashlib.sha256((folder / "report.txt").read_bytes()).hexdigest()
     except OSError:
         return "report.txt"
-    return "report.txt" if digest not in (None, hashlib.sha256(text).hexdigest()) else ""
+    return "report.txt" if digest != contents.get(REPORT, digest) else ""

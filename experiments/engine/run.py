@@ -185,9 +185,9 @@ def _train_in(
                 saved[0].wait()
             control.refuse_lost()
         note_look(contents, study)
-        write_study(folder, contents)
-        write_results(folder, study, done)
         answer = results.answer(study, metrics, read_lines(folder), len(contents["looks"]), width)
+        write_study(folder, contents | results.digests(answer))
+        write_results(folder, study, done)
         results.save(folder, answer)
     return Outcome(folder, study, answer.analysis, answer.text, done)
 

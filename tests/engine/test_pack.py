@@ -201,18 +201,22 @@ def test_an_answer_sealed_with_other_numbers_is_refused(copy):
 
 
 def test_an_older_folder_has_no_digest_of_its_report(copy):
-    saved = read_json(copy / "analysis.json")
-    del saved["report_sha256"]
-    write_json(copy / "analysis.json", saved)
+    contents = read_json(copy / "study.json")
+    del contents["report_sha256"]
+    write_json(copy / "study.json", contents)
+    (copy / "report.txt").write_text("as another version had it")
     assert packed(copy)[0].exists()
 
 
 def test_damaged_sources_are_refused_and_lost_ones_told(copy):
     path = copy / "sources.tar.gz"
     content = path.read_bytes()
-    path.write_bytes(content[:1000] + bytes([content[1000] ^ 1]) + content[1001:])
-    with pytest.raises(UsageError, match=r"sources.tar.gz is damaged \(.*: restore it, or remove"):
-        packed(copy)
+    half = len(content) // 2
+    flipped = [content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :] for at in (half, -6)]
+    for damaged in (content[:half], *flipped):
+        path.write_bytes(damaged)
+        with pytest.raises(UsageError, match=r"sources.tar.gz is damaged .*: restore it, or rem"):
+            packed(copy)
     path.unlink()
     assert packed(copy)[1].endswith(" The archive of its sources is lost.")
     path.write_bytes(content)
