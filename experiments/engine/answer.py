@@ -67,11 +67,11 @@ def methods(analysis: Analysis) -> str:
             f"Exploratory. {formed} p-values and {percent} intervals are those of a paired t "
             "test, corrected for nothing, and support no verdict."
         )
-    looks = ""
+    looks, family = "", f"the family of {size} contrasts" if size > 1 else "the one contrast"
     if analysis.looks > 1:
         looks = f" and for {analysis.looks} looks at the growing study (Bonferroni)"
     tests = (
-        f"Paired t with p adjusted by Holm over the family of {size} contrasts{looks}, "
+        f"Paired t with p adjusted by Holm over {family}{looks}, "
         f"{percent} family-wise Bonferroni intervals, and beside it the sign-flip p "
         f"(exact up to {paired.EXACT_SEEDS} seeds), uncorrected; Holm can decide where such an "
         f"interval still holds zero, collapsed replicas replace t by the exact test, and "
