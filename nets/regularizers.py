@@ -17,7 +17,8 @@ from jaxtyping import Array, Bool, Float
 from nets.draws import random_array, short_draws
 
 SHARERS = 8
-"""Devices that share a batch can each draw their own part of a mask if they are a divisor."""
+"""Rows that a mask is drawn in, or the most that divide both this and the batch: so many devices
+that share the batch, or a divisor of them, draw their own parts."""
 
 Where = Callable[[tuple[Any, ...], Any], bool]
 

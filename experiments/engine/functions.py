@@ -46,22 +46,24 @@ def _content(value: Any, seen: dict[int, tuple[int, Any]]) -> Any:
         return _if_any([_content(value.__func__, seen), _content(value.__self__, seen)])
     if isinstance(value, functools.partial):
         return _if_any([_content(e, seen) for e in (value.func, value.args, value.keywords)])
-    while not isinstance(value, FunctionType | type) and hasattr(value, "__wrapped__"):
-        value = value.__wrapped__  # compiled, or with a derivative of its own
+    with contextlib.suppress(ValueError):  # it wraps itself
+        value = inspect.unwrap(value, stop=_is_definition)  # compiled, or with its own derivative
     if id(value) in seen:
         return seen[id(value)][0]
     seen[id(value)] = len(seen), value
     if isinstance(value, list):
         return [_content(each, seen) for each in value]
     if isinstance(value, set | frozenset):
-        return sorted(repr(_content(each, seen)) for each in value)
+        return sorted((_content(each, dict(seen)) for each in value), key=repr)  # whatever order
     if isinstance(value, dict):
         return [[_content(each, seen) for each in pair] for pair in value.items()]
     if hasattr(value, "__array__") and hasattr(value, "dtype") and not isinstance(value, type):
         return _array(value)
-    if isinstance(value, FunctionType | type):
-        return _definition(value, seen)
-    return _object(value, seen)
+    return _definition(value, seen) if _is_definition(value) else _object(value, seen)
+
+
+def _is_definition(value: Any) -> bool:
+    return isinstance(value, FunctionType | type)
 
 
 def _definition(value: Any, seen: dict[int, tuple[int, Any]]) -> Any:
@@ -69,7 +71,7 @@ def _definition(value: Any, seen: dict[int, tuple[int, Any]]) -> Any:
     if isinstance(value, FunctionType) and hasattr(value, "__wrapped__"):
         held = [each for each in _cells(value) if not callable(each)]
         return _if_any([_content(each, seen) for each in (vars(value)["__wrapped__"], held)])
-    if isinstance(value, FunctionType | type) and _in_a_file(value):
+    if _in_a_file(value):
         held = [_content(each, seen) for each in _closed_over(value)]
         return _if_any([value.__qualname__, held], held)
     if isinstance(value, FunctionType):

@@ -258,16 +258,16 @@ REPORT = "report_sha256"
 def save(folder: pathlib.Path, result: Answer) -> None:
     """Writes `analysis.json` and `report.txt`."""
     write_json(folder / "analysis.json", to_json(result.analysis))
-    write_text(folder / "report.txt", _page(result))
+    write_text(folder / "report.txt", _report(result))
 
 
-def _page(result: Answer) -> str:
+def _report(result: Answer) -> str:
     return result.text + "\n"
 
 
 def digests(result: Answer) -> dict[str, str]:
     """What `study.json` notes of what `save` writes."""
-    return {REPORT: hashlib.sha256(_page(result).encode()).hexdigest()}
+    return {REPORT: hashlib.sha256(_report(result).encode()).hexdigest()}
 
 
 def saved_otherwise(folder: pathlib.Path, contents: Mapping[str, Any], analysis: Analysis) -> str:

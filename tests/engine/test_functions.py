@@ -207,6 +207,31 @@ def test_methods_arrays_and_dicts_of_a_notebook_count(old, new):
     assert folder(typed(text)) == folder(typed(text)) != folder(typed(text.replace(old, new)))
 
 
+class Same(Plain):
+    """All of one hash, so that a set has them in the order in which they came."""
+
+    def __hash__(self):
+        return 1
+
+
+def test_sets_have_no_order():
+    forward, back = (frozenset(map(Same, each)) for each in ((1, 2), (2, 1)))
+    assert [each.slope for each in forward] != [each.slope for each in back]
+    one, other = made(forward), made(back)
+    assert typed_functions([("bent", one)]) == typed_functions([("bent", other)]) != {}
+    assert typed_functions([("bent", functools.partial(typed, {typed, folder}))]) == {}
+
+
+def test_what_wraps_itself_or_answers_to_every_name_ends():
+    class Proxy:
+        def __getattr__(self, name):
+            if name.startswith("__") and name != "__wrapped__":
+                raise AttributeError(name)
+            return Proxy()
+
+    assert typed_functions([("bent", functools.partial(typed, Proxy()))]) == {}
+
+
 def test_closures_of_one_name_are_two_studies():
     first, second = (folder(made(slope)) for slope in (0.0, 0.9))
     assert first != second == folder(made(0.9))
