@@ -63,7 +63,8 @@ class Experiment:
         selection: (config) -> which parameters are evaluated; by default the last. (traced)
         measure: (config, net, params, model_state, data) -> further numbers of the final net,
             reported beside the metrics. (traced)
-        remark: (config, means over seeds of those numbers) -> what they say of a cell, in words.
+        remark: (config, means over seeds of those numbers) -> what they say of a cell, in words;
+            without those that some seed has not, and a KeyError for one of them says nothing.
         pictures: (config, net, params, model_state, data) -> name -> `Picture`, of the final net of
             each cell's first seed, kept beside the results. On the host: `data` holds NumPy arrays,
             the splits as loaded and the replica's own.
