@@ -1,6 +1,10 @@
-"""Every command of the README, in its order; those that train do so on something small."""
+"""Every command of the README and of docs/, in order; those that train do so on something small.
+
+And every link between them.
+"""
 
 import pathlib
+import re
 import shlex
 
 import pytest
@@ -10,7 +14,8 @@ from experiments.engine import run
 from experiments.engine.cli import main
 
 pytestmark = pytest.mark.usefixtures("one_build")
-README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
+ROOT = pathlib.Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SMALL = {
     "--dataset": "digits", "--width": "8", "--epochs": "2", "--schedule": "constant",
     "--lanes": "4", "--devices": "2",
@@ -25,8 +30,23 @@ FOLDERS = ("runs/mlp-...", "DIR")
 
 
 def commands():
-    lines = [line.partition("#")[0] for line in README.splitlines()]
+    lines = [line.partition("#")[0] for page in PAGES for line in page.read_text().splitlines()]
     return [shlex.split(line)[2:] for line in lines if line.startswith("python launch.py ")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page):
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        path, _, place = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.is_file(), link
+        assert not place or place in anchors(target), link
+
+
+def anchors(page):
+    """The names by which a page's headings are linked to."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
 
 
 def smaller(words):
