@@ -66,7 +66,7 @@ class Log:
 
 
 def read_lines(folder: pathlib.Path) -> list[dict[str, Any]]:
-    """The sound lines of `metrics.jsonl`; torn or damaged ones are left out."""
+    """The sound lines of `metrics.jsonl`, each once; torn or damaged ones are left out."""
     return [record for record in map(open_line, _texts(folder)) if record is not None]
 
 
@@ -80,7 +80,8 @@ def _texts(folder: pathlib.Path) -> list[str]:
         content = (folder / "metrics.jsonl").read_bytes()
     except FileNotFoundError:
         return []
-    return [text for text in content.decode("utf-8", "replace").split("\n") if text]
+    texts = content.decode("utf-8", "replace").split("\n")
+    return [text for text in dict.fromkeys(texts) if text]
 
 
 def line_key(line: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -79,3 +79,14 @@ def test_a_flipped_bit_anywhere_in_a_line_loses_that_line_alone(tmp_path, bit):
         damaged[place] ^= 1 << bit
         path.write_bytes(damaged)
         assert read_lines(tmp_path) == [lines[0], lines[2]], place
+
+
+def test_a_line_that_stands_twice_counts_once(tmp_path):
+    with Log(tmp_path) as log:
+        log.write([line(seed=0, epoch=1), line(seed=0, epoch=2), line(seed=1, epoch=1)])
+    once = read_lines(tmp_path)
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(path.read_bytes() * 2)
+    assert read_lines(tmp_path) == once
+    with Log(tmp_path) as log:
+        assert log.counts()[line_key(once[0])] == 2
