@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.data.dataset import Dataset, Spec, Splits, make_dataset
 from experiments.engine.errors import DataMissingError, UsageError
-from experiments.engine.paths import path_of
+from experiments.engine.paths import not_there, path_of
 
 SPLIT_NAMES = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}
 TEST_FRACTION = 0.2
@@ -59,8 +59,7 @@ def load(data_file: str) -> Dataset:
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
-        where = "" if path.is_absolute() else f" in {Path.cwd()}"
-        raise DataMissingError(f"--data-file {path}: there is no such file{where}")
+        raise DataMissingError(f"--data-file {path}: {not_there(path)}")
     try:
         with path.open("rb") as stream, zipfile.ZipFile(stream), np.load(stream) as file:
             arrays = {name: file[name] for name in file.files}

@@ -17,8 +17,8 @@ from experiments.data.dataset import Dataset, Spec, make_dataset
 from experiments.data.files import decoded
 from experiments.data.text import SPLITS, cut
 from experiments.data.word_sets import read_sets, word_files
-from experiments.engine.errors import UsageError
-from experiments.engine.paths import path_of, stamp
+from experiments.engine.errors import DataMissingError, UsageError
+from experiments.engine.paths import not_there, path_of, stamp
 
 LETTERS = re.compile(r"<unk>|\w+")
 
@@ -97,6 +97,8 @@ def _load(config: Words, manual_dir: Path | None, written: tuple[Any, ...]) -> D
 
 def _read(path: Path) -> str:
     """A user's text. Raises `UsageError` or `DataMissingError` in one line."""
+    if not path.exists():
+        raise DataMissingError(f"--text-file {path}: {not_there(path)}")
     try:
         return decoded(f"--text-file {path}", path.read_bytes())
     except OSError as error:

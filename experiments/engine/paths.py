@@ -23,6 +23,16 @@ def path_of(given: str | os.PathLike[str]) -> pathlib.Path:
         raise UsageError(f"{given}: there is no such user's home folder") from None
 
 
+def not_there(path: pathlib.Path) -> str:
+    """Says that there is no such file; of a relative path, where it was looked for."""
+    if path.is_absolute():
+        return "there is no such file"
+    return (
+        f"there is no such file in {pathlib.Path.cwd()}; "
+        "a study that was begun in another folder is resumed from there"
+    )
+
+
 def stamp(path: pathlib.Path) -> tuple[int, ...]:
     """What changes when a file is written anew; nothing of one that is not there."""
     try:

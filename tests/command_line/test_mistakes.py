@@ -192,7 +192,9 @@ def test_a_wrong_or_truncated_file_in_the_manual_folder(cli, tmp_path, monkeypat
 
 
 def test_files_of_arrays(cli, tmp_path):
-    refused(cli("run mlp --dataset file --data-file no.npz"), "there is no such file", code=3)
+    for command in ("mlp --dataset file --data-file", "word2vec --dataset text --text-file"):
+        answer = cli(f"run {command} no.npz")
+        refused(answer, f"there is no such file in {tmp_path}; a study that was begun", code=3)
     (tmp_path / "bad.npz").write_text("x")
     refused(cli("run mlp --dataset file --data-file bad.npz"), "cannot be read", code=3)
     generator = np.random.default_rng(0)
