@@ -31,11 +31,10 @@ def diagnosis_text(lines: Lines, label: Callable[[int], str]) -> list[str]:
         mine = [line for line in chosen if line["cell"] == cell]
         for epoch in sorted({line["epoch"] for line in mine} & _ends(mine)):
             found = [line["diagnosis"] for line in mine if line["epoch"] == epoch]
-            layers = medians(found)
             when = "before training" if epoch == 0 else f"after epoch {epoch}"
-            over = f"medians over seeds{_lost(found)}"
-            text += ["", f"Layers of {label(cell)}, {when} ({over}):", *_table(layers)]
-            text += [f"  verdict: {verdict}" for verdict in verdicts(layers)]
+            head = f"Layers of {label(cell)}, {when} (medians over seeds):"
+            text += ["", head, *_table(medians(found))]
+            text += [f"  verdict: {verdict}" for verdict in judged(found)]
     return text
 
 
@@ -70,9 +69,11 @@ def _median(values: Sequence[float | None], is_share: bool = False) -> float | N
     return found if math.isfinite(found) else None
 
 
-def _lost(diagnoses: Sequence[Mapping[str, Any]]) -> str:
+def judged(diagnoses: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The verdicts on the medians of several seeds; last, how many of them are not finite."""
     lost = sum(not _all_finite(each) for each in diagnoses)
-    return f"; {lost} of {len(diagnoses)} not finite" if lost else ""
+    told = [f"{lost} of {len(diagnoses)} seeds are not finite"] if lost else []
+    return verdicts(medians(diagnoses)) + told
 
 
 def in_order(names: Sequence[str]) -> list[str]:

@@ -59,9 +59,10 @@ def test_seeds_that_are_not_finite_count_in_a_median(lost, healthy):
     found[:lost] = [layers([None, None], mean=None)] * lost
     assert ("healthy" in verdicts(medians(found))[0]) == healthy
     lines = [{"phase": "report", "cell": 0, "epoch": 0, "diagnosis": each} for each in found]
-    head = diagnosis_text(lines, str)[1]
-    told = f"; {lost} of 3 not finite" if lost else ""
-    assert head == f"Layers of 0, before training (medians over seeds{told}):"
+    _, head, *_, last = diagnosis_text(lines, str)
+    assert head == "Layers of 0, before training (medians over seeds):"
+    told = f"  verdict: {lost} of 3 seeds are not finite"
+    assert (last == told) if lost else ("finite" not in last)
 
 
 def test_shares_that_an_activation_does_not_have_stay_missing():

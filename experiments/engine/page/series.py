@@ -12,7 +12,7 @@ from experiments.engine.contrasts import summarise
 from experiments.engine.page.facts import Facts, Lines
 from experiments.engine.standing import standings
 from experiments.engine.statistics import Analysis
-from experiments.engine.verdicts import in_order, medians, verdicts
+from experiments.engine.verdicts import in_order, judged, medians
 
 ALPHA = 0.05
 NO_CURVE = ("cell", "seed", "epoch", "step", "lines")
@@ -131,7 +131,8 @@ def tuning(facts: Facts) -> dict[str, Rows]:
 def diagnoses(facts: Facts) -> Rows:
     """Medians over seeds: a row per cell, epoch, layer and quantity, layers in their order."""
     rows: Rows = []
-    for cell, epoch, layers in _layers(facts.lines):
+    for cell, epoch, found in _diagnosed(facts.lines):
+        layers = medians(found)
         for quantity in ("gradient", "saturated", "dead", "mean", "sd"):
             inside = layers["activation"]
             part = {n: each[quantity] for n, each in inside.items() if quantity in each}
@@ -148,17 +149,17 @@ def diagnoses(facts: Facts) -> Rows:
 
 def diagnosis(facts: Facts) -> list[tuple[str, list[str]]]:
     """Per cell, what its layers say after the last diagnosed epoch, in words."""
-    last = {cell: layers for cell, _, layers in _layers(facts.lines)}
-    return [(facts.labels[cell], verdicts(layers)) for cell, layers in last.items()]
+    last = {cell: found for cell, _, found in _diagnosed(facts.lines)}
+    return [(facts.labels[cell], judged(found)) for cell, found in last.items()]
 
 
-def _layers(lines: Lines) -> list[tuple[int, int, dict[str, dict[str, Any]]]]:
-    """(cell, epoch, medians over seeds) in that order."""
+def _diagnosed(lines: Lines) -> list[tuple[int, int, list[Mapping[str, Any]]]]:
+    """(cell, epoch, what was found of each seed) in that order."""
     groups: dict[tuple[int, int], list[Mapping[str, Any]]] = collections.defaultdict(list)
     for line in lines:
         if "diagnosis" in line and line["phase"] == "report":
             groups[line["cell"], line["epoch"]].append(line["diagnosis"])
-    return [(cell, epoch, medians(group)) for (cell, epoch), group in sorted(groups.items())]
+    return [(cell, epoch, group) for (cell, epoch), group in sorted(groups.items())]
 
 
 def effects(analysis: Analysis) -> Rows:
