@@ -149,6 +149,15 @@ def input_gradient(
     swapped = jnp.moveaxis(split, axes, -1).swapaxes(axes, axes + 1)
     turned = swapped.reshape(*window, outputs // groups, groups * inputs)
     padding = [_transposed_padding(w, n) for w, n in zip(windows, space, strict=True)]
+    dilation = [w.stride for w in windows]
+    if min(map(min, padding)) < 0:
+        # XLA's convolution on a CPU reads beyond its input where one side is negative.
+        cut = [
+            (min(a, 0), min(b, 0), step - 1) for (a, b), step in zip(padding, dilation, strict=True)
+        ]
+        g = jax.lax.pad(g, jnp.zeros((), g.dtype), [(0, 0, 0), *cut, (0, 0, 0)])
+        padding = [(max(a, 0), max(b, 0)) for a, b in padding]
+        dilation = [1] * axes
     if form := cpu_form(turned, windows, groups, padding, space):
         return form(g, turned)
     return jax.lax.conv_general_dilated(
@@ -156,7 +165,7 @@ def input_gradient(
         turned,
         [1] * axes,
         padding,
-        lhs_dilation=[w.stride for w in windows],
+        lhs_dilation=dilation,
         rhs_dilation=[w.dilation for w in windows],
         dimension_numbers=layout(axes),
         feature_group_count=groups,

@@ -1,7 +1,7 @@
 """Reads layers, their sizes, costs and receptive fields off any Flax net, without computing it.
 
 Modules that slide windows or count their own multiply-adds (`nets.module_geometry`) are listed
-without what they call inside. A module below a name that starts with `shortcut` lies on the
+without what they call inside. The product with an embedding's table, of tied weights, is a layer. A module below a name that starts with `shortcut` lies on the
 shortcut of a residual block.
 """
 
@@ -19,6 +19,9 @@ from nets.geometry import Field, Sharing, Window, shared_against_unshared
 from nets.module_geometry import multiply_adds, own_count, windows_of
 
 Path = tuple[str, ...]
+
+ATTEND = "attend"
+"""The method of an embedding, Flax's or `nets.lookup`'s, that multiplies with its table."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,6 +163,8 @@ class _Reading:
         """Stands in for every method of every module."""
         module, path = context.module, context.module.path
         inside = any(path[:end] in self.whole for end in range(len(path)))
+        if context.method_name == ATTEND and not inside:
+            return self.note_attend(path, call, *args, **kwargs)
         if context.method_name != "__call__" or inside:
             return call(*args, **kwargs)
         given = _arrays((args, kwargs))[0]
@@ -175,6 +180,18 @@ class _Reading:
         self.found[path] = self.found[path] or layer
         if layer.shortcut:
             self.flow.current = before
+        return output
+
+    def note_attend(self, path: Path, call: Any, *args: Any, **kwargs: Any) -> Any:
+        """Notes the product with a table that is also looked up: a layer without parameters."""
+        given = _arrays((args, kwargs))[0]
+        output = call(*args, **kwargs)
+        kernel = given.shape[-1], output.shape[-1]
+        inputs, outputs = given.shape[1:], output.shape[1:]
+        cost = multiply_adds(kernel, inputs, outputs, ())
+        name = (*path[:-1], f"{path[-1]}.{ATTEND}")
+        layer = Layer(name, "TiedWeights", inputs, outputs, 0, kernel, (), cost, ())
+        self.found.setdefault(name, layer)
         return output
 
     def read(

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from experiments.engine import prepare
 from experiments.engine.config import describe
+from experiments.engine.cost import repeated_flops
 from experiments.engine.experiment import Data, Experiment, Tree
 from experiments.engine.layer_text import by, layer_table, total_lines
 from experiments.engine.plan import Override
@@ -107,21 +108,26 @@ def _size(tree: Any) -> int:
 def compiled_flops(
     entry: prepare.Prepared, state: Any, replica: Any, data: Data, sample: jax.Array
 ) -> tuple[float, float]:
-    """FLOPs by XLA's count after optimisation: forward of one example, and one update."""
+    """FLOPs of one example's forward pass, and of one update.
+
+    By XLA's count after optimisation, which counts a loop's body once; products and convolutions of
+    its further turns are added.
+    """
     trainer = entry.trainer
 
     def forward(state: Any, replica: Any, x: Any) -> Any:
         variables = {"params": state.params, **state.model_state}
         return trainer.model(replica).net.apply(variables, x, train=False)
 
+    def flops(function: Any, *arguments: Any) -> float:
+        traced = jax.jit(function).trace(*arguments)
+        counted = traced.lower().compile().cost_analysis() or {}
+        return float(counted.get("flops", 0.0)) + repeated_flops(traced.jaxpr.jaxpr)
+
     zero = jax.ShapeDtypeStruct((), jnp.int32)
     xs = jax.eval_shape(trainer.epoch_inputs, replica, data, zero)
-    counted = [
-        jax.jit(forward).lower(state, replica, sample),
-        jax.jit(trainer.first_step).lower(state, replica, data, xs),
-    ]
-    costs: Sequence[Any] = [lowered.compile().cost_analysis() or {} for lowered in counted]
-    return float(costs[0].get("flops", 0.0)), float(costs[1].get("flops", 0.0))
+    update = flops(trainer.first_step, state, replica, data, xs)
+    return flops(forward, state, replica, sample), update
 
 
 def count(value: float) -> str:

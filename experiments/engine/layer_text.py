@@ -13,7 +13,7 @@ RIGHT = ("parameters", "multiply-adds")
 def layer_table(
     layers: Sequence[Layer], own: Mapping[Path, Mapping[str, Any]], width: int = 100
 ) -> list[str]:
-    """One row per module in the order of calls; the net itself is left out.
+    """One row per module in the order of calls; the net itself, where parameters are its own.
 
     A net with windows has columns for multiply-adds, windows and receptive fields; any other has
     the shapes of its parameters.
@@ -27,7 +27,7 @@ def layer_table(
     last = ["multiply-adds", "window", "sees"] if windowed else [""]
     table = [["layer", "kind", "output", "parameters", *last]]
     for layer in layers:
-        if layer.path:
+        if layer.path or layer.parameters:
             shapes = sorted(own.get(layer.path, {}).items(), key=lambda item: -len(item[1].shape))
             spelled = ", ".join(f"{name} {by(leaf.shape)}" for name, leaf in shapes)
             table.append(_columns(layer) + (_window_columns(layer) if windowed else [spelled]))
@@ -41,7 +41,7 @@ def layer_table(
 
 
 def _columns(layer: Layer) -> list[str]:
-    name = "  " * (len(layer.path) - 1) + layer.path[-1]
+    name = "  " * (len(layer.path) - 1) + layer.path[-1] if layer.path else "the net"
     return [name, layer.kind, by(layer.outputs), f"{layer.parameters:,}" * (layer.parameters > 0)]
 
 

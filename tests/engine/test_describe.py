@@ -1,6 +1,7 @@
 """What `describe` prints of nets with windows."""
 
 import dataclasses
+import re
 from typing import Any
 
 import flax.linen as nn
@@ -8,13 +9,16 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from experiments import mlp
+from experiments import convnet, memory, mlp
 from experiments.engine.config import replace
 from experiments.engine.describe import describe_net, effective_lines
 from experiments.engine.layer_text import layer_table, total_lines, window_text
 from experiments.engine.visit_text import visit_lines
+from nets.cells import LSTM
 from nets.geometry import Window
-from nets.layers import Layer, layers
+from nets.language import LanguageModel
+from nets.layers import Layer, layers, totals
+from nets.recurrent import RecurrentStack
 
 
 class Stack(nn.Module):
@@ -87,6 +91,50 @@ class Pooled(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         x = Everywhere(name="pool")(nn.Conv(3, (3, 3), name="conv")(x))
         return nn.Dense(2, name="output")(x)
+
+
+def flops(text: str) -> tuple[float, float]:
+    """Of a forward pass and of an update, as `describe` prints them."""
+    found = re.findall(r"compiled: ([\d.,]+) ?([kMG]?)FLOP", text)
+    forward, update = (
+        float(number.replace(",", "")) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[unit]
+        for number, unit in found
+    )
+    return forward, update
+
+
+@pytest.mark.slow
+def test_every_turn_of_a_loop_counts():
+    """Of the loop over time, and of that over pieces of a batch of images."""
+    values = {"width": (8,), "batch_size": 10}
+    short, long = (
+        flops(described(memory.EXPERIMENT, {**values, "length": length})) for length in (10, 40)
+    )
+    assert long[0] >= 2 * 40 * 4 * 8 * (8 + 2)  # four gates, units, what they read
+    assert 3.5 < long[0] / short[0] < 4.5
+    assert 3.5 < long[1] / short[1] < 4.5
+    values = {"dataset": "digits", "layers": "32k3 32k3"}
+    small, large = (
+        flops(described(convnet.EXPERIMENT, {**values, "batch_size": size})) for size in (50, 400)
+    )
+    assert large[0] == small[0]
+    assert 7 < large[1] / small[1] < 9
+
+
+def test_tied_weights_and_the_nets_own_parameters_are_listed():
+    net = LanguageModel(RecurrentStack(LSTM(), (6,)), vocabulary=9, embedding=6, tied=True)
+    tokens = jnp.zeros((1, 5), jnp.int32)
+    variables = jax.eval_shape(lambda: net.init(jax.random.key(0), tokens, train=False))
+    found = layers(net, variables, tokens)
+    assert totals(found).multiply_adds == 5 * (4 * 6 * 12 + 6 * 9)
+    assert totals(found).depth == 2
+    rows = layer_table(found, {(): {"bias": jnp.zeros(9)}})
+    assert rows[1].split() == ["the", "net", "LanguageModel", "5x9", "9", "bias", "9"]
+    assert rows[-1].split() == ["embedding.attend", "TiedWeights", "5x9"]
+
+
+def described(experiment, values) -> str:
+    return describe_net(experiment, replace(experiment.config, values), None)
 
 
 def test_the_numbers_of_the_lecture_notes():
