@@ -1,8 +1,8 @@
 """Reads layers, their sizes, costs and receptive fields off any Flax net, without computing it.
 
 Modules that slide windows or count their own multiply-adds (`nets.module_geometry`) are listed
-without what they call inside. The product with an embedding's table, of tied weights, is a layer. A module below a name that starts with `shortcut` lies on the
-shortcut of a residual block.
+without what they call inside. The product with an embedding's table, of tied weights, is a layer.
+A module below a name that starts with `shortcut` lies on the shortcut of a residual block.
 """
 
 import dataclasses

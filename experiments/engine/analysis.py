@@ -33,7 +33,7 @@ def analyse(
         metric: what they measure.
         margin: largest difference that does not matter; None = no test of equivalence.
         looks: how many times the study has been looked at, this one included; p-values are
-            multiplied and error levels divided by it (Bonferroni).
+            multiplied and error levels divided by `statistics.price` of it.
         confidence: of intervals; 1 - confidence is the error level of verdicts.
         edge_cells: rows tuned to the edge of their grid; verdicts on them are withheld.
         copied_cells: rows whose seeds are all the same replica: no test between them.

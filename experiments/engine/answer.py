@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from experiments.engine import paired
-from experiments.engine.statistics import MINIMUM_SEEDS, Analysis, Contrast
+from experiments.engine.statistics import MINIMUM_SEEDS, Analysis, Contrast, price
 from experiments.engine.wording import Scale, difference_scale, value_scale
 
 
@@ -69,7 +69,10 @@ def methods(analysis: Analysis) -> str:
         )
     looks, family = "", f"the family of {size} contrasts" if size > 1 else "the one contrast"
     if analysis.looks > 1:
-        looks = f" and for {analysis.looks} looks at the growing study (Bonferroni)"
+        looks = (
+            f" and, at look {analysis.looks} at the growing study, "
+            f"multiplied by {price(analysis.looks)}"
+        )
     tests = (
         f"Paired t with p adjusted by Holm over {family}{looks}, "
         f"{percent} family-wise Bonferroni intervals, and beside it the sign-flip p "

@@ -31,6 +31,11 @@ def take_up(
     if study.seeds > contents.get("seeds", 0):
         contents["seeds"] = study.seeds  # what `resume` goes on with
         write_study(folder, contents)
+    elif study.seeds < contents.get("seeds", 0):
+        echo(
+            f"warning: {folder} has {contents['seeds']} seeds, and what follows is about the first "
+            f"{study.seeds} of them alone: a further look, and the others stay where they are"
+        )
 
 
 def begin(

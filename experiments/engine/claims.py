@@ -12,13 +12,15 @@ from typing import Any, Literal
 
 import numpy as np
 
+from experiments.engine.statistics import price
+
 Line = Mapping[str, Any]
 Interval = tuple[float, float]
 Statistic = Literal["mean", "median", "difference", "ratio"]
 Verdict = Literal["reproduced", "inconclusive", "not reproduced"]
 
 ERROR = 0.1
-"""One minus the confidence of every interval, shared by all looks at a study (Bonferroni)."""
+"""One minus the confidence of every interval at a first look; later ones have their share of it."""
 FEWEST = 3
 """Seeds from which a mean has an interval."""
 SEVERITY: tuple[Verdict, ...] = ("reproduced", "inconclusive", "not reproduced")
@@ -140,7 +142,7 @@ def judge(claim: Claim, values: Mapping[str, np.ndarray], looks: int = 1) -> tup
             NaN where a replica has not finished.
         looks: how often the values were looked at with enough seeds for a verdict.
     """
-    error = ERROR / max(looks, 1)
+    error = ERROR / price(max(looks, 1))
     found = (_finding(rule, values, claim.seeds, error) for rule in claim.rules)
     return tuple(dataclasses.replace(each, confidence=1 - error) for each in found)
 

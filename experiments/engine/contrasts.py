@@ -16,6 +16,7 @@ from experiments.engine.statistics import (
     Summary,
     Test,
     Verdict,
+    price,
 )
 
 
@@ -36,7 +37,7 @@ class Rules:
 
     def share(self, size: int) -> float:
         """Bonferroni level of one of `size` contrasts at this look; alpha when exploratory."""
-        return self.alpha if self.exploratory else self.alpha / (size * self.looks)
+        return self.alpha if self.exploratory else self.alpha / (size * price(self.looks))
 
 
 def summarise(values: np.ndarray, alpha: float, scale: float | None = None) -> Summary:
@@ -83,7 +84,7 @@ def compare(pairings: Sequence[Pairing], scores: Scores, rules: Rules) -> tuple[
 
 def _adjust(p: Sequence[float | None], rules: Rules) -> list[float]:
     known = np.array([1.0 if value is None else value for value in p])
-    corrected = known if rules.exploratory else paired.holm(known) * rules.looks
+    corrected = known if rules.exploratory else paired.holm(known) * price(rules.looks)
     return np.minimum(corrected, 1.0).tolist()
 
 

@@ -17,6 +17,7 @@ from experiments.engine.config import describe
 from experiments.engine.errors import UsageError
 from experiments.engine.paths import path_of
 from experiments.engine.sealed import read_json, write_json
+from experiments.engine.statistics import MINIMUM_SEEDS
 from experiments.engine.study import Study, specification
 
 FORMAT = 1
@@ -118,6 +119,15 @@ def claim_folder(folder: pathlib.Path, study: Study) -> dict[str, Any]:
             "choose another --out"
         )
     return found
+
+
+def looks_of(contents: Mapping[str, Any]) -> int:
+    """How often a finished study was looked at, as its `study.json` says; 0 before it finished.
+
+    With fewer seeds than give a verdict it costs nothing: no such look can go wrong.
+    """
+    seeds = [look["seeds"] for look in contents["looks"]]
+    return max(sum(n >= MINIMUM_SEEDS for n in seeds), 1) if seeds else 0
 
 
 def make_folder(folder: pathlib.Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from experiments.engine import paired
 from experiments.engine.contrasts import Rules
 from experiments.engine.pairing import Pairing, Scores, pair
-from experiments.engine.statistics import MINIMUM_SEEDS, Grid, Interaction
+from experiments.engine.statistics import MINIMUM_SEEDS, Grid, Interaction, price
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,14 @@ def interact(grid: Grid, scores: Scores, rules: Rules) -> tuple[tuple[Interactio
             f"Interactions are not tested: diverged replicas have no {scores.metric.name}.",
         )
     differences = weights[:, used] @ values
-    scale = float(np.abs(values).max())
-    differences[np.abs(differences) <= paired.ROUNDING * scale] = 0.0
-    p = np.minimum(paired.max_t_p(differences, scale) * rules.looks, 1.0)
+    sizes = np.abs(values).max(axis=1)
+    scales = np.where(weights[:, used] != 0, sizes, 0.0).max(axis=1, keepdims=True)
+    differences[np.abs(differences) <= paired.ROUNDING * scales] = 0.0
+    factor = price(rules.looks)
+    p = np.minimum(paired.max_t_p(differences, scales) * factor, 1.0)
     t, mean = paired.t_test(differences)[0], differences.mean(axis=1)
     note = ""
-    least = min(rules.looks * 2.0 ** (1 - n), 1)
+    least = min(factor * 2.0 ** (1 - n), 1)
     if least > rules.alpha:
         note = f"Interactions cannot be shown with {n} seeds: no p can be below {least:.2g}."
     rows = zip(found, mean.tolist(), t.tolist(), p.tolist(), strict=True)

@@ -11,7 +11,14 @@ from typing import Any
 from experiments.engine import results
 from experiments.engine.beginning import note_look
 from experiments.engine.errors import UsageError
-from experiments.engine.folder import claim_folder, folder_of, make_folder, shares_of, write_study
+from experiments.engine.folder import (
+    claim_folder,
+    folder_of,
+    looks_of,
+    make_folder,
+    shares_of,
+    write_study,
+)
 from experiments.engine.jobs import reporting_pairs, reporting_seeds, tuning_jobs
 from experiments.engine.lease import lease
 from experiments.engine.log import Log, finished, line_key, read_lines
@@ -207,7 +214,7 @@ def _write(
     contents["metrics"] = [min(same, key=lambda metric: metric["examples"]) for same in measured]
     metrics = [Metric(**metric) for metric in contents["metrics"]]
     write_results(folder, study, finished(lines))
-    answer = results.answer(study, metrics, lines, len(contents["looks"]))
+    answer = results.answer(study, metrics, lines, looks_of(contents))
     results.save(folder, answer)
     contents |= results.digests(answer)
     write_study(folder, contents)

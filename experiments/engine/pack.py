@@ -13,6 +13,7 @@ from typing import Any
 from experiments.engine import answer, results
 from experiments.engine.config import describe, get, leaves, spell
 from experiments.engine.errors import UsageError
+from experiments.engine.folder import looks_of
 from experiments.engine.jobs import missing_replicas, reporting_pairs
 from experiments.engine.log import finished, read_lines
 from experiments.engine.parameters import DIGEST, digest_of, parameters_path, read_parameters
@@ -62,7 +63,7 @@ def pack(opened: Reopened, out: str | pathlib.Path | None = None) -> tuple[pathl
     except (OSError, ValueError) as error:
         raise UsageError(f"{folder / 'record.json'} cannot be read: {error}") from None
     metrics = [Metric(**metric) for metric in opened.contents["metrics"]]
-    analysis = results.answer(study, metrics, lines, max(1, len(opened.contents["looks"]))).analysis
+    analysis = results.answer(study, metrics, lines, max(1, looks_of(opened.contents))).analysis
     paragraph = methods(study, record, answer.methods(analysis))
     if not _holds_sources(folder, record):
         paragraph += " The archive of its sources is lost."

@@ -75,14 +75,16 @@ def sign_flip_p(differences: np.ndarray, scale: float | None = None) -> np.ndarr
     return np.asarray((sums >= sums[..., :1] - slack).mean(axis=-1))
 
 
-def _rounding_of_sums(differences: np.ndarray, scale: float | None) -> np.ndarray | float:
+def _rounding_of_sums(
+    differences: np.ndarray, scale: np.ndarray | float | None
+) -> np.ndarray | float:
     """By how much two sums of [..., n] differences can differ that are equal but for rounding."""
     n = differences.shape[-1]
     size = np.abs(differences).max(axis=-1, keepdims=True) if scale is None else scale
     return 2 * n * _EPSILON * size
 
 
-def max_t_p(differences: np.ndarray, scale: float | None = None) -> np.ndarray:
+def max_t_p(differences: np.ndarray, scale: np.ndarray | float | None = None) -> np.ndarray:
     """Family-wise p of each of [..., contrasts, n] by flipping whole seed rows, max-|t|.
 
     Each flip changes the sign of a seed in every contrast at once, which keeps their dependence
@@ -90,7 +92,7 @@ def max_t_p(differences: np.ndarray, scale: float | None = None) -> np.ndarray:
     with |t| and needs no variance. What could be equal but for rounding counts as equal.
 
     Args:
-        scale: as of `sign_flip_p`.
+        scale: as of `sign_flip_p`, for all contrasts or [..., contrasts, 1].
     """
     n = differences.shape[-1]
     size = np.sqrt(n * np.square(differences).sum(axis=-1, keepdims=True))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from experiments.engine import results
 from experiments.engine.config import coerce, leaf_of, leaves, replace
 from experiments.engine.errors import UsageError
-from experiments.engine.folder import read_study
+from experiments.engine.folder import looks_of, read_study
 from experiments.engine.jobs import missing_replicas
 from experiments.engine.log import damaged_lines, finished, read_lines
 from experiments.engine.statistics import Metric
@@ -37,7 +37,7 @@ class Reopened:
         if not self.metrics or not finished(lines):
             return None
         unfinished = missing_replicas(self.study, finished(lines))
-        looks = 0 if unfinished else len(self.contents["looks"])
+        looks = 0 if unfinished else looks_of(self.contents)
         return results.answer(self.study, self.metrics, lines, looks, width)
 
     def report(self, width: int, echo: Callable[[str], None] = print) -> str:

@@ -34,8 +34,9 @@ def metrics(study: Study, datasets: Sequence[Dataset]) -> list[Metric]:
         datasets: those of all cells.
 
     Raises:
-        UsageError: the experiment measures nothing of that name, or cells cannot be compared
-            because guessing scores differently on their data sets.
+        UsageError: the experiment measures nothing of that name, cells cannot be compared
+            because guessing scores differently on their data sets, or everything is within the
+            margin.
     """
     measured = {tuple(study.experiment.metrics(study.config, data.spec)) for data in datasets}
     if len(measured) > 1:
@@ -52,6 +53,11 @@ def metrics(study: Study, datasets: Sequence[Dataset]) -> list[Metric]:
     name = study.metric or next(iter(known))
     if name not in known:
         raise UsageError(f"--metric {name}: {nearest(name, known)}")
+    if study.margin is not None and known[name].is_fraction and study.margin >= 1:
+        raise UsageError(
+            f"--margin {study.margin:g}: {name} is a fraction, of which no two differ by more than "
+            "1; 0.01 is one percentage point"
+        )
     return [known.pop(name), *known.values()]
 
 

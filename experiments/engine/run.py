@@ -19,6 +19,7 @@ from experiments.engine.experiment import Experiment
 from experiments.engine.folder import (
     claim_folder,
     folder_of,
+    looks_of,
     make_folder,
     most_devices,
     write_study,
@@ -185,7 +186,7 @@ def _train_in(
                 saved[0].wait()
             control.refuse_lost()
         note_look(contents, study)
-        answer = results.answer(study, metrics, read_lines(folder), len(contents["looks"]), width)
+        answer = results.answer(study, metrics, read_lines(folder), looks_of(contents), width)
         write_study(folder, contents | results.digests(answer))
         write_results(folder, study, done)
         results.save(folder, answer)

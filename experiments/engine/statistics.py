@@ -26,6 +26,16 @@ CHANCE_SIGMAS = 3.0  # a replica this close to guessing, in binomial standard er
 USUAL_EXAMPLES = 1000  # test examples assumed when a metric does not say how many it has
 
 
+def price(look: int) -> int:
+    """What the p-values of a look at a growing study are multiplied by: 1, then 4, 8, 16, ...
+
+    So later looks, however many, have half of the first one's error between them (1/4 + 1/8 + ...;
+    Lan and DeMets 1983, Biometrika 70: an error is spent look by look). Multiplied by the number of
+    looks so far it would have no bound.
+    """
+    return 1 if look == 1 else 2**look
+
+
 @dataclass(frozen=True)
 class Metric:
     """A measured quantity.
@@ -133,7 +143,7 @@ class Contrast:
         differences: one per complete seed; infinite where only one side diverged (worst rank).
         test: which test `p` comes from; None = no p.
         interval: t interval at the Bonferroni level of the family; None where t is suppressed.
-        p_adjusted: Holm over the family, times the looks.
+        p_adjusted: Holm over the family, times `price` of the look.
         p_equivalence: TOST inside the margin, adjusted the same way.
         detectable: difference found with 80 % power at this n and Bonferroni level.
         wins, losses: seeds in which the level was better, worse.
@@ -176,7 +186,7 @@ class Interaction:
     """How far the effect of one factor's level changes with the level of another.
 
     (level - reference of the first) at the second's level minus the same at its reference; `p` is
-    family-wise over every interaction contrast of the study (max-|t|) and times the looks.
+    family-wise over every interaction contrast of the study (max-|t|), times `price` of the look.
     """
 
     factors: tuple[str, str]

@@ -59,9 +59,16 @@ def _at_edge(values: Sequence[Any], value: Any) -> bool:
     """Whether a wider grid could do better: the value is its grid's smallest or largest number.
 
     A smallest value of 0 (no penalty, no dropout) has nothing beyond it, and neither has a
-    choice that is not a number.
+    choice that is not a number. A tuple is at the edge by its length, or by one of its numbers
+    among the tuples that are as long.
     """
-    grid = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    if isinstance(value, tuple):
+        tuples = [v for v in values if isinstance(v, tuple)]
+        long = [v for v in tuples if len(v) == len(value)]
+        columns = [(len(v) for v in tuples), *zip(*long, strict=True)]
+        mine = (len(value), *value)
+        return any(_at_edge([*each], own) for each, own in zip(columns, mine, strict=True))
+    grid = {v for v in values if isinstance(v, int | float) and not isinstance(v, bool)}
     if len(grid) < 2 or value not in grid:
         return False
     return value == max(grid) or (value == min(grid) and value != 0)

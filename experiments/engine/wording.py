@@ -11,6 +11,7 @@ from experiments.engine.statistics import (
     Contrast,
     Interval,
     Summary,
+    price,
 )
 
 
@@ -85,10 +86,10 @@ def label(contrast: Contrast) -> str:
 
 
 def family(analysis: Analysis, size: int, name: str) -> str:
-    """`Holm of 5`, or how many looks it is corrected for as well."""
+    """`Holm of 5`; at a further look, what that multiplies p by as well."""
     if analysis.exploratory:
         return "uncorrected"
-    looks = f" x {analysis.looks} looks" if analysis.looks > 1 else ""
+    looks = f" x {price(analysis.looks)} at look {analysis.looks}" if analysis.looks > 1 else ""
     return f"{name} of {size}{looks}"
 
 

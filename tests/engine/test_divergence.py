@@ -131,7 +131,7 @@ def test_an_exact_test_says_how_many_seeds_it_needs():
     grid.diverged[3, 0] = True
     contrast = analyse(grid, ACCURACY).contrasts[0]
     assert contrast.verdict == "undecided"
-    assert contrast.seeds_needed == 8  # 2^-7 <= 0.05 / (3 contrasts x 2 looks): adding is a look
+    assert contrast.seeds_needed == 9  # 2^-8 <= 0.05 / (3 contrasts x 4): adding is a look
 
 
 def counted(*rows):

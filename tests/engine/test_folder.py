@@ -8,6 +8,7 @@ from experiments.engine.errors import UsageError
 from experiments.engine.folder import (
     claim_folder,
     default_folder,
+    looks_of,
     make_folder,
     read_study,
     write_study,
@@ -42,6 +43,13 @@ def test_a_folder_is_claimed_once_and_taken_up_by_the_same_study(tmp_path):
     assert contents["programs"] == contents["looks"] == []
     assert claim_folder(folder, dataclasses.replace(STUDY, seeds=9)) == contents
     assert read_study(folder) == contents
+
+
+@pytest.mark.parametrize(
+    ("seeds", "counted"), [([], 0), ([2], 1), ([2, 3], 1), ([3, 5], 1), ([5, 3, 10, 20], 3)]
+)
+def test_looks_count_that_can_give_a_verdict(seeds, counted):
+    assert looks_of({"looks": [{"seeds": n} for n in seeds]}) == counted
 
 
 @pytest.mark.parametrize("left", ["lease.json.0a1b", "study.json.partial"])

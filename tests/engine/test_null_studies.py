@@ -11,7 +11,7 @@ from experiments.engine import paired
 from experiments.engine.analysis import analyse
 from experiments.engine.interactions import squares
 from experiments.engine.pairing import pairings
-from experiments.engine.statistics import Grid, Metric
+from experiments.engine.statistics import Grid, Metric, price
 
 SCIPY: Any = stats  # whose results have incomplete types
 
@@ -116,15 +116,18 @@ def test_collapsed_seeds_do_not_fool_the_exact_tests():
     assert at_most((p <= 0.05).any(axis=1).sum(), 0.05, 500)
 
 
-def test_four_looks_stay_below_five_percent():
-    values = null_studies(8, 1000)
-    more = np.concatenate([values, null_studies(9, 1000)], axis=2)
-    wrong = np.zeros(1000, bool)
-    for look, seeds in enumerate((5, 10, 15, 20), start=1):
+@pytest.mark.parametrize("schedule", [(5, 10, 15, 20), range(5, 21)])
+def test_looks_at_a_growing_study_add_at_most_half(schedule):
+    """Seeds are added until there is a verdict: the first look spends 5 %, all others 2.5 %."""
+    values = null_studies(8, 2000)
+    more = np.concatenate([values, null_studies(9, 2000)], axis=2)
+    wrong, first = np.zeros(2000, bool), 0
+    for look, seeds in enumerate(schedule, start=1):
         p = paired.t_test(contrasts_of(more[..., :seeds]))[1]
-        wrong |= (paired.holm(p) * 4 <= 0.05).any(axis=1)
-        assert look <= 4
-    assert at_most(wrong.sum(), 0.05, 1000)
+        wrong |= (paired.holm(p) * price(look) <= 0.05).any(axis=1)
+        first = first or wrong.sum()
+    assert at_most(first, 0.05, 2000)
+    assert at_most(wrong.sum() - first, 0.025, 2000)
 
 
 def test_verdicts_of_whole_analyses():

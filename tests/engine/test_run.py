@@ -140,14 +140,18 @@ def test_added_seeds_are_trained_alone_and_count_as_another_look(whole, train_to
         .startswith((whole[0].folder / "metrics.jsonl").read_bytes())
     )
     assert [look["seeds"] for look in read_study(folder)["looks"]] == [3, 5]
-    assert more.analysis.looks == 2 and "look 2" in more.text
+    assert more.analysis.looks == 1  # 3 seeds give no verdict, so looking at them cost nothing
     assert more.analysis.seeds == (0, 1, 2, 3, 4)
     assert {key: more.lines[key] for key in whole[0].lines} == whole[0].lines
     at_once = train_toy(**GRID | {"seeds": 5})
     assert at_once.lines == more.lines and at_once.analysis.looks == 1
-    fewer = train_toy(**GRID, out=folder)
+    another = train_toy(**GRID | {"seeds": 6}, out=folder)
+    assert another.analysis.looks == 2 and "look 2" in another.text
+    said.clear()
+    fewer = train_toy(**GRID, out=folder, echo=said.append)
+    assert any(text.startswith(f"warning: {folder} has 6 seeds") for text in said)
     assert fewer.analysis.looks == 2 and fewer.analysis.seeds == (0, 1, 2)
-    assert [look["seeds"] for look in read_study(folder)["looks"]] == [5, 3]
+    assert [look["seeds"] for look in read_study(folder)["looks"]] == [5, 6, 3]
 
 
 def test_a_report_is_the_printed_answer(whole, train_toy, tmp_path):
@@ -238,11 +242,13 @@ def test_a_study_under_way_has_no_verdicts(whole, tmp_path):
 
 def test_another_margin_is_another_look(whole, train_toy, tmp_path):
     folder = pathlib.Path(shutil.copytree(whole[0].folder, tmp_path / "other"))
-    other = train_toy(**GRID, margin=0.5, out=folder)
+    grid = GRID | {"seeds": 5}
+    assert train_toy(**grid, out=folder).analysis.looks == 1
+    other = train_toy(**grid, margin=0.5, out=folder)
     assert other.analysis.looks == 2
-    looks = read_study(folder)["looks"]
-    assert [(look["seeds"], look.get("margin", 0.5)) for look in looks] == [(3, None), (3, 0.5)]
-    again = train_toy(**GRID, out=folder)
+    looks = [(look["seeds"], look.get("margin", 0.5)) for look in read_study(folder)["looks"]]
+    assert looks == [(3, None), (5, None), (5, 0.5)]
+    again = train_toy(**grid, out=folder)
     assert again.analysis.looks == 2 and read_study(folder)["margin"] is None
     assert read_study(folder)["looks"][-1]["margin"] is None
 

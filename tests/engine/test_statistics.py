@@ -164,7 +164,7 @@ def test_equivalent_undecided_and_their_order():
     assert by_level(strict.contrasts)["activation", "gelu"].verdict != "equivalent"
     open_end = by_level(analyse(make(), ACCURACY).contrasts)["activation", "gelu"]
     assert open_end.verdict == "undecided"
-    another_look = 0.05 / 3 / 2
+    another_look = 0.05 / 3 / 4
     needed = paired.seeds_needed(open_end.estimate, open_end.sd, 10, another_look, None)
     assert open_end.seeds_needed == needed
     assert (f"about {needed} seeds" if needed else "more than 1000") in open_end.reason
@@ -172,15 +172,15 @@ def test_equivalent_undecided_and_their_order():
 
 def test_looks_and_exploration():
     grid = make({("activation", "gelu"): 0.006})
-    once, twice = (analyse(grid, ACCURACY, looks=looks) for looks in (1, 4))
+    once, twice = (analyse(grid, ACCURACY, looks=looks) for looks in (1, 3))
     first: Any
     later: Any
     for first, later in zip(once.contrasts, twice.contrasts, strict=True):
-        assert later.p_adjusted == pytest.approx(min(4 * first.p_adjusted, 1))
-        interval = SCIPY.ttest_1samp(later.differences, 0).confidence_interval(1 - 0.05 / 12)
+        assert later.p_adjusted == pytest.approx(min(8 * first.p_adjusted, 1))
+        interval = SCIPY.ttest_1samp(later.differences, 0).confidence_interval(1 - 0.05 / 24)
         assert later.interval == pytest.approx((interval.low, interval.high))
     for first, later in zip(once.interactions, twice.interactions, strict=True):
-        assert later.p == pytest.approx(min(4 * first.p, 1))
+        assert later.p == pytest.approx(min(8 * first.p, 1))
     free = analyse(grid, ACCURACY, exploratory=True)
     assert {item.verdict for item in free.contrasts} == {"exploratory"}
     assert all(item.p == item.p_adjusted for item in free.contrasts)
@@ -226,6 +226,20 @@ def test_interactions_make_simple_effects_the_headline():
     found = [item.p_adjusted for item in analysis.simple_effects]
     assert found == pytest.approx(adjusted.tolist())
     assert not analyse(make({("activation", "gelu"): 0.04}), ACCURACY).simple_effects
+
+
+@pytest.mark.parametrize("factor", [1e5, 1e6, 1e8])
+def test_one_level_of_large_values_hides_no_other_interaction(factor):
+    """A loss has no bound: an arm that trains badly is no yardstick of rounding for the others."""
+    grid = make({("gelu", "0.2"): 0.5}, level=0.5, noise=0.01)
+    large = dataclasses.replace(grid, values=grid.values.copy())
+    large.values[4:] *= factor
+    for before, after in zip(
+        *(analyse(each, LOSS).interactions[:1] for each in (grid, large)), strict=True
+    ):
+        assert before.levels == after.levels == ("gelu", "0.2")
+        assert after.estimate == before.estimate and after.t == before.t
+        assert before.is_real and after.is_real
 
 
 def test_interaction_contrast_by_hand():

@@ -125,7 +125,8 @@ def test_units_and_digits():
 
 def test_methods_explain_family_looks_and_margin():
     text = methods(analyse(make(interaction=0.05), ACCURACY, margin=0.005, looks=2))
-    for part in ("family of 3", "2 looks", "+-0.5 pp", "Holm family of 7", "max-|t|"):
+    look = "at look 2 at the growing study, multiplied by 4"
+    for part in ("family of 3", look, "+-0.5 pp", "Holm family of 7", "max-|t|"):
         assert part in text
     assert "corrected for nothing" in methods(analyse(make(), ACCURACY, exploratory=True))
 

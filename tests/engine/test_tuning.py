@@ -6,9 +6,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from experiments import mlp
 from experiments.data.dataset import make_dataset
 from experiments.engine import results
-from experiments.engine.jobs import reporting_seeds, tuning_seeds
+from experiments.engine.jobs import reporting_seeds, tuning_jobs, tuning_seeds
 from experiments.engine.log import finished, read_lines
 from experiments.engine.statistics import Metric
 from experiments.engine.study import make_study
@@ -119,6 +120,30 @@ def test_a_choice_at_the_edge_is_known(values, best, at_edge):
     found = choose(study, METRIC, done_with(study, scores), 0)
     assert found.values == {"rate": best}
     assert found.at_edge == (("rate",) if at_edge else ())
+
+
+@pytest.mark.parametrize(
+    ("values", "best", "at_edge"),
+    [
+        ([(2,), (4,), (8,)], (8,), True),
+        ([(2,), (4,), (8,)], (2,), True),
+        ([(2,), (4,), (8,)], (4,), False),
+        ([(8, 8), (8, 4), (8, 2)], (8, 4), False),  # the first number does not vary
+        ([(8, 8), (8, 4), (8, 2)], (8, 2), True),
+        ([(), (8,), (8, 8)], (8,), False),
+        ([(), (8,), (8, 8)], (8, 8), True),  # the deepest
+        ([(), (8,), (8, 8)], (), False),
+    ],
+)
+def test_a_tuple_at_the_edge_is_known(values, best, at_edge):
+    study = make_study(mlp.EXPERIMENT, tune={"width": values}, tune_seeds=2)
+    done = {
+        job.key: {"status": "finished", "validation_error": float(job.config.width != best)}
+        for job in tuning_jobs(study)
+    }
+    found = choose(study, METRIC, done, 0)
+    assert found.values == {"width": best}
+    assert found.at_edge == (("width",) if at_edge else ())
 
 
 def test_a_diverged_tuning_run_counts_as_the_worst():
