@@ -5,6 +5,7 @@ import dataclasses
 import pathlib
 import re
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -105,8 +106,8 @@ class Control:
         """Before anything trains there is nothing to save: signals leave at once.
 
         SIGTERM and SIGUSR1 raise `Interrupted`, SIGINT `KeyboardInterrupt`. Python drops what is
-        raised while a callback runs, as of JAX's garbage collection; so the signal is also noted,
-        and the training does not begin.
+        raised while a callback runs, as of JAX's garbage collection, with a traceback that is
+        dropped here too; so the signal is also noted, and the training does not begin.
         """
 
         def leave(number: int, frame: FrameType | None) -> None:
@@ -118,10 +119,17 @@ class Control:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
+
+        def drop(unraisable: Any) -> None:
+            if not isinstance(unraisable.exc_value, Interrupted | KeyboardInterrupt):
+                told(unraisable)
+
         old = {number: signal.signal(number, leave) for number in SIGNALS}
+        told, sys.unraisablehook = sys.unraisablehook, drop
         try:
             yield
         finally:
+            sys.unraisablehook = told
             for number, handler in old.items():
                 signal.signal(number, handler)
 

@@ -11,6 +11,7 @@ from experiments.engine.errors import UsageError
 from experiments.engine.folder import looks_of, read_study
 from experiments.engine.jobs import missing_replicas
 from experiments.engine.log import damaged_lines, finished, read_lines
+from experiments.engine.record import lost_record_told
 from experiments.engine.statistics import Metric
 from experiments.engine.study import Part, Study, make_study
 from experiments.engine.values import choices_of
@@ -44,8 +45,11 @@ class Reopened:
         """The answer from the recorded lines; says so where replicas are missing.
 
         Args:
-            echo: called with a warning where lines are damaged.
+            echo: called with a warning where lines or `record.json` are damaged.
         """
+        if self.contents["programs"]:
+            for text in lost_record_told(self.folder):
+                echo(text)
         if count := damaged_lines(self.folder):
             echo(
                 f"warning: {count} damaged lines of metrics.jsonl are left out; `resume "

@@ -120,6 +120,21 @@ def test_damaged_lines_are_trained_again_where_states_are_kept(tmp_path):
     assert state_of(folder) == state_of(reference)
 
 
+@pytest.mark.parametrize("how", ["cut", "remove"])
+def test_a_lost_record_of_a_finished_study_is_told(whole, tmp_path, how):
+    folder = tmp_path / "study"
+    shutil.copytree(whole, folder)
+    path = folder / "record.json"
+    assert "record.json" not in run(["report", folder])[1]
+    if how == "cut":
+        path.write_bytes(path.read_bytes()[:500])
+    else:
+        path.unlink()
+    for command in ("report", "resume"):
+        code, said = run([command, folder])
+        assert code == 0 and f"warning: {path} cannot be read" in said
+
+
 def test_fewer_seeds_than_before_are_a_further_look(whole, tmp_path):
     folder = tmp_path / "study"
     shutil.copytree(whole, folder)
