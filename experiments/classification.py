@@ -82,6 +82,12 @@ def sample_input(config: Any, spec: Spec) -> jax.Array:
     return jnp.zeros((1, *(spec.shape if components is None else (components,))))
 
 
+def outputs(config: Any, spec: Spec) -> tuple[int, int]:
+    """One score for each class."""
+    del config
+    return 1, spec.classes
+
+
 def total_steps(config: Any, spec: Spec) -> int:
     """Length of the training."""
     rows = split.training_size(config.data, spec.train_rows)
@@ -205,6 +211,7 @@ classifier = functools.partial(
     load=load,
     prepare=prepare,
     sample_input=sample_input,
+    outputs=outputs,
     make_optimizer=optimizer,
     epoch_inputs=epoch_inputs,
     make_batch=make_batch,

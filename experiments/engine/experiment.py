@@ -45,6 +45,8 @@ class Experiment:
             `streams(name)` is a NumPy generator of the replica's seed.
         make_net: (config, spec) -> a Linen module. (traced)
         sample_input: (config, spec) -> an input for the module's `init`, batch of one.
+        outputs: (config, spec) -> the shape of what the net gives for `sample_input`; any other is
+            refused before it trains. By default it may be any.
         adapt: (config, variables, own) -> the net's variables before the first step, made to fit
             the replica's own arrays; by default they stay as `init` draws them. (traced)
         make_optimizer: (config, total_steps) -> an optax transformation. (traced)
@@ -94,6 +96,7 @@ class Experiment:
     evaluate: Callable[..., tuple[dict[str, jax.Array], jax.Array | None]]
     rows: Callable[[Any, Tree], Mapping[str, jax.Array]] = lambda config, batch: {}
     selection: Callable[[Any], Selection] = lambda config: Selection()
+    outputs: Callable[[Any, Spec], tuple[int, ...]] | None = None
     adapt: Callable[[Any, Tree, Mapping[str, Any]], Tree] = lambda config, variables, own: variables
     measure: Callable[..., dict[str, jax.Array]] | None = None
     remark: Callable[[Any, Mapping[str, float]], str] | None = None

@@ -1,4 +1,4 @@
-"""What an experiment measures, looked at before anything trains: only numbers can be recorded."""
+"""What a net gives and an experiment measures, looked at before anything trains."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +14,32 @@ from experiments.engine.tables import LINE_FIELDS
 SPLITS = ("train", "validation", "test")
 BESIDE = {*LINE_FIELDS, "epoch", "diverged", "diagnosis"}
 """What lines hold beside measured values."""
+
+
+def check_outputs(trainer: Trainer, replica: Replica) -> None:
+    """Refuses a net that gives something else than the experiment needs. Takes shapes.
+
+    Raises:
+        UsageError: says what it gives, and what is needed.
+    """
+    experiment = trainer.experiment
+    if experiment.outputs is None:
+        return
+
+    def outputs(replica: Replica) -> Tree:
+        config, net, _ = trainer.model(replica)
+        state = trainer.init(replica)
+        variables = {"params": state.params, **state.model_state}
+        return net.apply(variables, experiment.sample_input(config, trainer.spec), train=False)
+
+    found = jax.eval_shape(outputs, replica)
+    wanted = experiment.outputs(trainer.static, trainer.spec)
+    if not isinstance(found, jax.ShapeDtypeStruct):
+        raise UsageError(f"the net gives a {type(found).__name__}, not one array {list(wanted)}")
+    if found.shape != wanted:
+        raise UsageError(
+            f"the net gives {list(found.shape)} for a batch of one example, not {list(wanted)}"
+        )
 
 
 def measures_validation(trainer: Trainer, replica: Replica, data: Data) -> bool:

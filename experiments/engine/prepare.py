@@ -18,7 +18,7 @@ from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Data, Tree
 from experiments.engine.folder import shares_of
 from experiments.engine.jobs import Job, make_job, programs, reporting_pairs, tuning_jobs
-from experiments.engine.measured import measures_validation
+from experiments.engine.measured import check_outputs, measures_validation
 from experiments.engine.plan import Override, Plan
 from experiments.engine.program import Layout, Program, build, share
 from experiments.engine.progress import speed_text
@@ -141,6 +141,7 @@ def _trainer(
     one = _shapes((host_replica(job), host_arrays(study, dataset, job)))
     metric = metrics(study, [dataset])[0]
     draft = Trainer(experiment, static, dataset.spec, 1, study.fix, metric)
+    check_outputs(draft, one[0])
     zero = jax.ShapeDtypeStruct((), np.int32)
     xs = jax.eval_shape(draft.epoch_inputs, one[0], Data(shapes_of(dataset), one[1]), zero)
     steps = jax.tree.leaves(xs)[0].shape[0]

@@ -2,7 +2,10 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
+from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +16,8 @@ from experiments.data.dataset import Spec
 from experiments.engine.config import replace
 from experiments.engine.errors import UsageError
 from experiments.engine.keys import key_of, permutation
+from experiments.engine.run import train_study
+from experiments.engine.study import make_study
 from experiments.objectives import Objective, example_loss
 from nets import losses
 from tests.experiments.conftest import ROWS, first_state, reference_losses, reference_scores
@@ -270,3 +275,32 @@ def test_a_file_of_arrays_that_is_written_anew_is_read_anew(tmp_path):
         found = classification.load(config, None)
         assert found.spec.classes == classes
         assert classification.load(config, None) is found
+
+
+class Outputs(nn.Module):
+    """A linear classifier that gives its scores in some way."""
+
+    features: int
+    give: Callable[[jax.Array], Any]
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> Any:
+        return self.give(nn.Dense(self.features)(x.reshape(len(x), -1)))
+
+
+@pytest.mark.parametrize(
+    ("features", "give", "told"),
+    [
+        (3, lambda scores: scores, r"gives \[1, 3\] for a batch of one example, not \[1, 10\]"),
+        (10, lambda scores: scores[:, 0], r"gives \[1\] for a batch of one example, not \[1, 10\]"),
+        (10, lambda scores: (scores, scores), r"gives a tuple, not one array \[1, 10\]"),
+    ],
+)
+def test_a_net_without_a_score_for_each_class_is_refused(tmp_path, features, give, told):
+    """With fewer, labels would index beyond them, and every loss would be NaN."""
+    experiment = dataclasses.replace(
+        mlp.EXPERIMENT, make_net=lambda config, spec: Outputs(features, give)
+    )
+    config = replace(mlp.EXPERIMENT.config, {"dataset": "digits"})
+    with pytest.raises(UsageError, match=told):
+        train_study(make_study(experiment, config, seeds=1), tmp_path / "out", echo=print)
