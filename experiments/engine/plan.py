@@ -130,13 +130,10 @@ def make_plan(
     check_override(override, present)
     devices = override.devices or min(present // (override.shares or 1), most)
     memory = memory or memory_bytes()
-    if cost.bytes_per_lane / 2 > memory:
-        raise UsageError(
-            f"one replica's state and data take {cost.bytes_per_lane / 2**31:,.0f} GiB, and there "
-            f"are {memory / 2**30:,.0f} GiB of memory: a smaller net"
-        )
+    on_cpu = (platform or jax.default_backend()) == "cpu"
+    _check_memory(cost, override.lanes, memory, 1 if on_cpu else devices)
     fit = int(MEMORY_SHARE * memory / max(cost.bytes_per_lane, 1))
-    if (platform or jax.default_backend()) == "cpu":
+    if on_cpu:
         fit //= devices
     filled = math.ceil(kind.flops_per_step / max(cost.flops_per_step, 1.0))
     filled = 1 if cost.convolves else max(filled, kind.least_lanes)
@@ -153,6 +150,20 @@ def make_plan(
     flops = (_shareable(cost) and slow_start) or kind.flops
     steps = override.steps_per_call or max(1, int(flops / max(work, 1.0)))
     return Plan(Layout(lanes, devices, shares), steps)
+
+
+def _check_memory(cost: Cost, lanes: int | None, memory: int, devices: int) -> None:
+    """Refuses a replica, or lanes asked for, that cannot fit into so many devices' memory."""
+    size, have = cost.bytes_per_lane / 2, f"there are {memory / 2**30:,.0f} GiB of memory"
+    if size > memory:
+        raise UsageError(
+            f"one replica's state and data take {size / 2**30:,.0f} GiB, and {have}: a smaller net"
+        )
+    if lanes and lanes * size > memory * devices:
+        raise UsageError(
+            f"--lanes {lanes}: their states and data take {lanes * size / 2**30:,.0f} GiB, and "
+            f"{have}: fewer lanes"
+        )
 
 
 def _shares(kind: DeviceKind, cost: Cost, spare: int) -> int:
