@@ -159,10 +159,11 @@ def _check_memory(cost: Cost, lanes: int | None, memory: int, devices: int) -> N
         raise UsageError(
             f"one replica's state and data take {size / 2**30:,.0f} GiB, and {have}: a smaller net"
         )
-    if lanes and lanes * size > memory * devices:
+    asked = (lanes or 0) * cost.bytes_per_lane
+    if asked > memory * devices:
         raise UsageError(
-            f"--lanes {lanes}: their states and data take {lanes * size / 2**30:,.0f} GiB, and "
-            f"{have}: fewer lanes"
+            f"--lanes {lanes}: their states and data take {asked / 2**30:,.0f} GiB, and {have}: "
+            "fewer lanes"
         )
 
 
