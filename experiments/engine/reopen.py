@@ -47,16 +47,17 @@ class Reopened:
         Args:
             echo: called with a warning where lines or `record.json` are damaged.
         """
-        if self.contents["programs"]:
-            for text in lost_record_told(self.folder):
-                echo(text)
         if count := damaged_lines(self.folder):
             echo(
                 f"warning: {count} damaged lines of metrics.jsonl are left out; `resume "
                 f"{self.folder}` trains their replicas again"
             )
         answer = self.answer(read_lines(self.folder), width)
-        return f"{self.folder}: no replica has finished yet" if answer is None else answer.text
+        if answer is None:
+            return f"{self.folder}: no replica has finished yet"
+        for text in lost_record_told(self.folder):
+            echo(text)
+        return answer.text
 
 
 def reopen(experiments: "Mapping[str, Entry]", folder: pathlib.Path) -> Reopened:
