@@ -151,7 +151,7 @@ def input_gradient(
     padding = [_transposed_padding(w, n) for w, n in zip(windows, space, strict=True)]
     dilation = [w.stride for w in windows]
     if min(map(min, padding)) < 0:
-        # XLA's convolution on a CPU reads beyond its input where one side is negative.
+        # XLA's convolution on a CPU reads beyond its input if it is cut before and padded after.
         cut = [
             (min(a, 0), min(b, 0), step - 1) for (a, b), step in zip(padding, dilation, strict=True)
         ]

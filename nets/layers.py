@@ -189,7 +189,7 @@ class _Reading:
         kernel = given.shape[-1], output.shape[-1]
         inputs, outputs = given.shape[1:], output.shape[1:]
         cost = multiply_adds(kernel, inputs, outputs, ())
-        name = (*path[:-1], f"{path[-1]}.{ATTEND}")
+        name = (*path[:-1], ".".join([*path[-1:], ATTEND]))
         layer = Layer(name, "TiedWeights", inputs, outputs, 0, kernel, (), cost, ())
         self.found.setdefault(name, layer)
         return output

@@ -106,22 +106,22 @@ def continue_record(
 def tell_other_sources(folder: pathlib.Path, echo: Callable[[str], None]) -> None:
     """Says if what a folder holds was begun by other sources than those that are here now, or if
     that cannot be known."""
-    for line in lost_record_told(folder):
-        echo(line)
+    if warning := lost_record(folder):
+        echo(warning)
         return
     begun = {"sources": read_json(folder / "record.json").get("sources", {})}
     for line in told(differences(begun, {"sources": _source_digests()})):
         echo(f"warning: these results are of other {line}; another --out trains by those of now")
 
 
-def lost_record_told(folder: pathlib.Path) -> list[str]:
-    """A warning if `record.json` is damaged or missing."""
+def lost_record(folder: pathlib.Path) -> str:
+    """A warning if `record.json` is damaged or missing, else ""."""
     path = folder / "record.json"
     try:
         read_json(path)
     except (OSError, ValueError) as error:
-        return [f"warning: {path} cannot be read ({error}): where this came from is not known"]
-    return []
+        return f"warning: {path} cannot be read ({error}): where this came from is not known"
+    return ""
 
 
 def _source_digests() -> dict[str, str]:

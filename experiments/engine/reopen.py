@@ -11,7 +11,7 @@ from experiments.engine.errors import UsageError
 from experiments.engine.folder import looks_of, read_study
 from experiments.engine.jobs import missing_replicas
 from experiments.engine.log import damaged_lines, finished, read_lines
-from experiments.engine.record import lost_record_told
+from experiments.engine.record import lost_record
 from experiments.engine.statistics import Metric
 from experiments.engine.study import Part, Study, make_study
 from experiments.engine.values import choices_of
@@ -55,8 +55,8 @@ class Reopened:
         answer = self.answer(read_lines(self.folder), width)
         if answer is None:
             return f"{self.folder}: no replica has finished yet"
-        for text in lost_record_told(self.folder):
-            echo(text)
+        if warning := lost_record(self.folder):
+            echo(warning)
         return answer.text
 
 
