@@ -13,10 +13,11 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+from flax.core.tracers import current_trace
 
 from nets.flow import Fields, Flow, through
 from nets.geometry import Field, Sharing, Window, shared_against_unshared
-from nets.module_geometry import multiply_adds, own_count, windows_of
+from nets.module_geometry import multiply_adds, own_count, turns_of, windows_of
 
 Path = tuple[str, ...]
 
@@ -80,7 +81,8 @@ def layers(net: nn.Module, variables: Any, sample: Any) -> list[Layer]:
     Receptive fields follow the order of calls off the shortcuts, and parallel branches where these
     take what one module returned. They are unknown from where something without windows changes
     the map's size, or weights of more than two axes have no windows. A module that is called again
-    counts once.
+    is listed once, with the multiply-adds of all its calls; inside `nn.RNN`, of every step. (Of
+    other lifted loops, such as `nn.scan`, one turn is seen.)
 
     Args:
         net: called as `net(sample)`, with `train=False` if it knows that option.
@@ -158,11 +160,13 @@ class _Reading:
         self.flow = Flow()
         self.whole: set[Path] = set()
         self.found: dict[Path, Layer | None] = {}
+        self.turns, self.trace = 1, None
 
     def note(self, call: Any, args: Any, kwargs: Any, context: Any) -> Any:
         """Stands in for every method of every module."""
         module, path = context.module, context.module.path
         inside = any(path[:end] in self.whole for end in range(len(path)))
+        self.trace = self.trace or current_trace()
         if context.method_name == ATTEND and not inside:
             return self.note_attend(path, call, *args, **kwargs)
         if context.method_name != "__call__" or inside:
@@ -174,10 +178,12 @@ class _Reading:
         self.found.setdefault(path, None)
         before = self.flow.current
         self.flow.enter(given, aside=on_shortcut(path))
+        around, self.turns = self.turns, self.turns * turns_of(module, given.shape)
         output = call(*args, **kwargs)
+        self.turns = around
         kind = type(module).__name__
         layer = self.read(path, kind, windows, count, given, _arrays(output)[-1])
-        self.found[path] = self.found[path] or layer
+        self.add(layer)
         if layer.shortcut:
             self.flow.current = before
         return output
@@ -188,11 +194,22 @@ class _Reading:
         output = call(*args, **kwargs)
         kernel = given.shape[-1], output.shape[-1]
         inputs, outputs = given.shape[1:], output.shape[1:]
-        cost = multiply_adds(kernel, inputs, outputs, ())
+        cost = (multiply_adds(kernel, inputs, outputs, ()) or 0) * self.turns
         name = (*path[:-1], ".".join([*path[-1:], ATTEND]))
-        layer = Layer(name, "TiedWeights", inputs, outputs, 0, kernel, (), cost, ())
-        self.found.setdefault(name, layer)
+        self.add(Layer(name, "TiedWeights", inputs, outputs, 0, kernel, (), cost, ()))
         return output
+
+    def add(self, layer: Layer) -> None:
+        """Keeps the layer, or adds the multiply-adds of a further call to those of its first.
+
+        Not so inside what has a trace of its own, such as a loop, which may be traced again.
+        """
+        first = self.found.get(layer.path)
+        if first is None:
+            self.found[layer.path] = layer
+        elif current_trace() == self.trace and first.multiply_adds is not None:
+            both = first.multiply_adds + (layer.multiply_adds or 0)
+            self.found[layer.path] = dataclasses.replace(first, multiply_adds=both)
 
     def read(
         self,
@@ -212,6 +229,7 @@ class _Reading:
         kernel = next((shape for name, shape in own.items() if name[-1] == "kernel"), None)
         inputs, outputs = given.shape[1:], output.shape[1:]
         cost = multiply_adds(kernel, inputs, outputs, windows) if counted is None else counted
+        cost = None if cost is None else cost * self.turns
         if windows:
             self.flow.slide(inputs[:-1], windows, output)
         else:

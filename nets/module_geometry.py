@@ -64,6 +64,18 @@ def own_count(module: nn.Module, shape: tuple[int, ...]) -> int | None:
     return count(shape) if inspect.ismethod(count) else None
 
 
+def turns_of(module: nn.Module, shape: tuple[int, ...]) -> int:
+    """How often what is called inside a module runs: the steps of `nn.RNN`, whose cell is traced
+    once.
+
+    Args:
+        shape: of its input, with the batch.
+    """
+    if not isinstance(module, nn.RNN):
+        return 1
+    return shape[0 if module.time_major else -1 - module.cell.num_feature_axes]
+
+
 def multiply_adds(
     kernel: tuple[int, ...] | None,
     inputs: tuple[int, ...],

@@ -100,6 +100,11 @@ def _split(
         given = x
         with np.errstate(over="ignore"):
             x = x.astype(np.float32)
+        if given.dtype.kind in "iu" and (x.astype(np.float64) != given.astype(np.float64)).any():
+            raise UsageError(
+                f"{data_file}: {x_name} holds whole numbers that float32 cannot tell apart (beyond "
+                "16,777,216); subtract what they share, or scale them"
+            )
         if bad := int((~np.isfinite(x)).reshape(len(x), -1).any(1).sum()):
             what, then = "NaN or infinite numbers", "remove or fill them"
             if np.isfinite(given).all():

@@ -34,7 +34,7 @@ def take_up(
     elif study.seeds < contents.get("seeds", 0):
         echo(
             f"warning: {folder} has {contents['seeds']} seeds, and what follows is about the first "
-            f"{study.seeds} of them alone: a further look, and the others stay where they are"
+            f"{study.seeds} of them alone; the others stay where they are"
         )
 
 

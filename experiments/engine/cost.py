@@ -83,8 +83,15 @@ def has_convolutions(jaxpr: Any) -> bool:
     )
 
 
-def repeated_flops(jaxpr: Any, turns: int = 1) -> float:
-    """FLOPs of products and convolutions after the first turn of the loops that they are in."""
+def repeated_flops(jaxpr: Any, turns: int = 1, counted: int = 1) -> float:
+    """FLOPs of products and convolutions that XLA does not count, of the loops that they are in.
+
+    It counts a loop's body once: `unroll` turns, and those that do not fill another body apart.
+
+    Args:
+        turns: of the loops around, multiplied.
+        counted: how many of these XLA counts.
+    """
     total = 0.0
     for equation in jaxpr.eqns:
         params, name = equation.params, equation.primitive.name
@@ -97,9 +104,13 @@ def repeated_flops(jaxpr: Any, turns: int = 1) -> float:
             outputs = shapes[1][params["dimension_numbers"].rhs_spec[0]]
             summed = math.prod(shapes[1]) // outputs
         if summed:
-            total += (turns - 1) * 2.0 * summed * math.prod(equation.outvars[0].aval.shape)
-        times = params["length"] if equation.primitive.name == "scan" else 1
-        total += sum(repeated_flops(each, turns * times) for each in _inner(params))
+            total += (turns - counted) * 2.0 * summed * math.prod(equation.outvars[0].aval.shape)
+        times = seen = 1
+        if name == "scan":
+            times, unroll = params["length"], params["unroll"]
+            seen = min(times, unroll + times % unroll)
+        inner = _inner(params)
+        total += sum(repeated_flops(each, turns * times, counted * seen) for each in inner)
     return total
 
 

@@ -45,7 +45,7 @@ class Reopened:
         """The answer from the recorded lines; says so where replicas are missing.
 
         Args:
-            echo: called with a warning where lines or `record.json` are damaged.
+            echo: called with a warning where something in the folder is damaged.
         """
         if count := damaged_lines(self.folder):
             echo(
@@ -57,6 +57,12 @@ class Reopened:
             return f"{self.folder}: no replica has finished yet"
         if warning := lost_record(self.folder):
             echo(warning)
+        wrong = results.saved_otherwise(self.folder, self.contents, answer.analysis)
+        if wrong and not answer.analysis.exploratory:
+            echo(
+                f"warning: {self.folder / wrong} is missing, damaged or not what metrics.jsonl "
+                f"says; `resume {self.folder}` writes it anew"
+            )
         return answer.text
 
 

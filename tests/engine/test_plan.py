@@ -136,6 +136,20 @@ def test_products_in_loops_count_at_every_turn():
     assert repeated_flops(elsewhere.jaxpr) == 0
 
 
+@pytest.mark.parametrize("unroll", [1, 2, 3, 7, 100])
+def test_turns_that_xla_counts_are_not_counted_again(unroll):
+    """An unrolled body holds several turns, and so does what is left over."""
+    weights = jnp.ones((16, 16))
+
+    def loop(x):
+        return jax.lax.scan(lambda c, _: (c @ weights, None), x, None, length=7, unroll=unroll)[0]
+
+    traced = jax.jit(loop).trace(jnp.ones((4, 16)))
+    analysis = traced.lower().compile().cost_analysis() or {}
+    counted = analysis["flops"] + repeated_flops(traced.jaxpr.jaxpr)
+    assert counted == pytest.approx(7 * 2 * 4 * 16 * 16, rel=0.05)
+
+
 def test_convolutions_in_loops_count_at_every_turn():
     def looped(x, kernel):
         layout = ("NWC", "WIO", "NWC")

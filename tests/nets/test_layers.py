@@ -236,7 +236,7 @@ def test_groups_and_causal_padding():
     assert found[""].windows == (Window(3, 1, (2, 0)),)
 
 
-def test_a_module_called_twice_counts_once():
+def test_a_module_called_twice_is_listed_once_with_the_cost_of_both():
     class Twice(nn.Module):
         @nn.compact
         def __call__(self, x):
@@ -245,4 +245,25 @@ def test_a_module_called_twice_counts_once():
 
     found, _ = read(Twice())
     assert totals(found.values()).parameters == 2 * (9 * 4 + 2)
+    assert totals(found.values()).multiply_adds == 3 * 16 * 13 * 9 * 4
     assert [field.size for field in found["last"].fields or ()] == [7, 7]
+
+
+def test_a_table_attended_to_twice_counts_twice():
+    class Tied(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            embed = nn.Embed(9, 4, name="embed")
+            return embed.attend(x) + embed.attend(2 * x)
+
+    found, _ = read(Tied(), jnp.ones((1, 5, 4)))
+    assert found["embed.attend"].multiply_adds == 2 * 5 * 4 * 9
+
+
+@pytest.mark.parametrize("time_major", [False, True])
+@pytest.mark.parametrize("unroll", [1, 3])
+def test_every_step_of_flax_s_loop_over_time_counts(time_major, unroll):
+    sample = jnp.ones((1, 7, 4) if not time_major else (7, 1, 4))
+    net = nn.RNN(nn.SimpleCell(6), time_major=time_major, unroll=unroll)
+    found, _ = read(net, sample)
+    assert totals(found.values()).multiply_adds == 7 * (4 * 6 + 6 * 6)
