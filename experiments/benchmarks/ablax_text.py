@@ -43,6 +43,7 @@ EXPERIMENT: Experiment = classification.classifier(
     check=lambda config, spec: None,
     make_net=make_net,
     sample_input=sample_input,
+    outputs=lambda config, spec: (1, *spec.shape, spec.classes),
     make_batch=make_batch,
     evaluate=lambda *args: ({}, None),
     measure=None,

@@ -38,7 +38,8 @@ def check_outputs(trainer: Trainer, replica: Replica) -> None:
         raise UsageError(f"the net gives a {type(found).__name__}, not one array {list(wanted)}")
     if found.shape != wanted:
         raise UsageError(
-            f"the net gives {list(found.shape)} for a batch of one example, not {list(wanted)}"
+            f"the net gives {list(found.shape)} for a batch of one example, not {list(wanted)} as "
+            "its experiment needs (`outputs`)"
         )
 
 
