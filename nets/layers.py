@@ -37,9 +37,11 @@ class Layer:
         parameters: how many it has; those of listed modules below it are theirs.
         kernel: shape of its weights, None if it has none.
         windows: one for each axis that windows slide over, else none.
-        multiply_adds: of one example, with the padding, without biases; None if unknown.
+        multiply_adds: of one example, with the padding, without biases, in all its calls; None if
+            unknown.
         fields: what one output sees of the first windows' input, one for each axis; none before
             the first windows and without such axes, None if unknown.
+        further: of the multiply-adds, those after the first call.
     """
 
     path: Path
@@ -51,6 +53,7 @@ class Layer:
     windows: tuple[Window, ...]
     multiply_adds: int | None
     fields: Fields | None
+    further: int = 0
 
     @property
     def shortcut(self) -> bool:
@@ -131,7 +134,7 @@ def sharing(layer: Layer) -> Sharing:
         raise ValueError(f"{'/'.join(layer.path)} ({layer.kind}) is no convolution")
     *axes, filters = layer.outputs
     positions = math.prod(axes)
-    weights = layer.multiply_adds // (positions * filters)
+    weights = (layer.multiply_adds - layer.further) // (positions * filters)
     bias = layer.parameters > math.prod(layer.kernel)
     return shared_against_unshared(weights, positions, filters, bias=bias)
 
@@ -208,8 +211,10 @@ class _Reading:
         if first is None:
             self.found[layer.path] = layer
         elif current_trace() == self.trace and first.multiply_adds is not None:
-            both = first.multiply_adds + (layer.multiply_adds or 0)
-            self.found[layer.path] = dataclasses.replace(first, multiply_adds=both)
+            more = layer.multiply_adds or 0
+            self.found[layer.path] = dataclasses.replace(
+                first, multiply_adds=first.multiply_adds + more, further=first.further + more
+            )
 
     def read(
         self,
@@ -229,7 +234,8 @@ class _Reading:
         kernel = next((shape for name, shape in own.items() if name[-1] == "kernel"), None)
         inputs, outputs = given.shape[1:], output.shape[1:]
         cost = multiply_adds(kernel, inputs, outputs, windows) if counted is None else counted
-        cost = None if cost is None else cost * self.turns
+        further = (cost or 0) * (self.turns - 1)
+        cost = None if cost is None else cost + further
         if windows:
             self.flow.slide(inputs[:-1], windows, output)
         else:
@@ -237,7 +243,7 @@ class _Reading:
         reached = self.flow.current
         fields = reached.fields if reached and (windows or outputs[:-1]) else ()
         count = sum(math.prod(shape) for shape in own.values())
-        return Layer(path, kind, inputs, outputs, count, kernel, windows, cost, fields)
+        return Layer(path, kind, inputs, outputs, count, kernel, windows, cost, fields, further)
 
 
 def on_shortcut(path: Path) -> bool:

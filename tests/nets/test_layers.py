@@ -247,6 +247,8 @@ def test_a_module_called_twice_is_listed_once_with_the_cost_of_both():
     assert totals(found.values()).parameters == 2 * (9 * 4 + 2)
     assert totals(found.values()).multiply_adds == 3 * 16 * 13 * 9 * 4
     assert [field.size for field in found["last"].fields or ()] == [7, 7]
+    assert sharing(found["conv"]).shared == sharing(found["last"]).shared == 9 * 4 + 2
+    assert sharing(found["conv"]) == sharing(found["last"])
 
 
 def test_a_table_attended_to_twice_counts_twice():
