@@ -38,8 +38,8 @@ def linear_templates(
 ) -> dict[str, Picture]:
     """The class templates of a linear classifier as images, one per class; none of a deeper net.
 
-    Where inputs are whitened or rotated, a template is what it amounts to before: the class's
-    score is the product of template and centred image.
+    Where inputs are whitened, rotated or standardised, a template is what it amounts to before: the
+    class's score is the product of template and centred image.
 
     Args:
         params: of the net.
@@ -57,6 +57,8 @@ def linear_templates(
         kernel = np.asarray(stats["matrix"]) @ kernel
     if len(kernel) != math.prod(shape):
         return {}
+    if "scale" in stats:
+        kernel = kernel * np.broadcast_to(stats["scale"], shape).reshape(-1, 1)
     drawn = shape if len(shape) > 1 else (1, *shape)
     columns = kernel.T
     return {f"template_{k}": picture_of(each.reshape(drawn)) for k, each in enumerate(columns)}

@@ -1,5 +1,6 @@
 """How far back a net of the experiment `memory` learns from, and what its gates do over time."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,7 +40,7 @@ def remark(config: Any, measured: Mapping[str, float]) -> str:
     """Whether a net forgets, remembers, or its gradient explodes (after Bengio et al. 1994)."""
     steps, factor = tasks.steps(config.data), measured["gradient_per_step"]
     reached = round(measured["gradient_steps"])
-    if factor ** (steps - 1) > EXPLODED:
+    if (steps - 1) * math.log(factor) > math.log(EXPLODED):
         return f"explodes: each step back multiplies the last answer's gradient by {factor:.4g}"
     if reached >= steps:
         return f"remembers: all {steps} steps back, at least 1 % of the gradient is left"
@@ -93,7 +94,7 @@ def pictures(
     found = {}
     if not config.layers.bidirectional:
         norms = np.asarray(last_gradients(config, net, params, model_state, tested))
-        found["gradient_over_time"] = _bars(norms, max(float(norms.max()), 1e-30))
+        found["gradient_over_time"] = _bars(norms, float(drawing.finite(norms).max()))
     opened = gates(config, net, params, model_state, tested)
     return found | {f"{name}_over_time": _bars(np.asarray(o), 1.0) for name, o in opened.items()}
 

@@ -39,7 +39,14 @@ def carry_gradients(
         return jnp.sum(losses(nudges))
 
     gradients = jax.grad(total)(tuple(jnp.zeros((steps, *each.shape)) for each in carry))
-    return jnp.mean(jnp.linalg.norm(jnp.concatenate(gradients, axis=-1), axis=-1), axis=-1)
+    return jnp.mean(_norm(jnp.concatenate(gradients, axis=-1)), axis=-1)
+
+
+def _norm(x: Float[Array, "*_ features"]) -> Float[Array, "*_"]:
+    """Of the last axis; exact also where a square is beyond float32."""
+    largest = jnp.max(jnp.abs(x), axis=-1)
+    scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    return scale * jnp.linalg.norm(x / scale[..., None], axis=-1)
 
 
 def reach(norms: Float[Array, " time"]) -> dict[str, Float[Array, ""]]:
@@ -47,15 +54,20 @@ def reach(norms: Float[Array, " time"]) -> dict[str, Float[Array, ""]]:
 
     Returns:
         `per_step`: the factor by which the norm changes with each step back, on the (geometric)
-            mean from the last to the first. `steps`: how many steps back, without a gap, it is at
-            least 1 % of the largest.
+            mean from the last to the first, or to where it leaves the range of float32; not a
+            number where fewer than two are inside it. `steps`: how many steps back, without a
+            gap, it is at least 1 % of the largest; 0 where all are 0.
     """
     back = jnp.flip(norms.astype(jnp.float32))
-    tiny = jnp.finfo(jnp.float32).tiny
-    first, last = (jnp.maximum(norm, tiny) for norm in (back[-1], back[0]))
-    per_step = (first / last) ** (1 / max(len(back) - 1, 1))
-    within = back >= REACHED * jnp.max(back)
-    return {"per_step": per_step, "steps": jnp.sum(jnp.cumprod(within)).astype(jnp.float32)}
+    inside = (back >= jnp.finfo(jnp.float32).tiny) & jnp.isfinite(back)
+    count = jnp.sum(jnp.cumprod(inside))
+    furthest = back[jnp.maximum(count - 1, 0)]
+    logarithm = (jnp.log(furthest) - jnp.log(back[0])) / jnp.maximum(count - 1, 1)
+    within = (back >= REACHED * jnp.max(back)) & (back > 0)
+    return {
+        "per_step": jnp.where(count > 1, jnp.exp(logarithm), jnp.nan),
+        "steps": jnp.sum(jnp.cumprod(within)).astype(jnp.float32),
+    }
 
 
 def opening_numbers(

@@ -14,6 +14,7 @@ SATURATED = 0.9
 DEAD = 0.5
 """Share of units whose slope is zero for every example of the batch."""
 SHARES = ("saturated", "dead")
+NO_ACTIVATION = "no activation was measured (nets.activations.Nonlinearity is)"
 
 Lines = Sequence[Mapping[str, Any]]
 
@@ -92,6 +93,8 @@ def in_order(names: Sequence[str]) -> list[str]:
 
 def verdicts(layers: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What the numbers of one net mean, in words; "healthy" if nothing stands out."""
+    if not layers["gradient"] and not layers["activation"]:
+        return ["nothing was measured: no weights are called kernel, " + NO_ACTIVATION]
     if not _all_finite(layers):
         return ["gradients or activations are not finite: diverged"]
     found = _gradient_verdict(layers["gradient"])
@@ -102,9 +105,7 @@ def verdicts(layers: Mapping[str, Mapping[str, Any]]) -> list[str]:
         elif (part["saturated"] or 0) > SATURATED:
             found.append(f"{100 * part['saturated']:.0f} % of the outputs of {name} are saturated")
     if not layers["activation"]:
-        return found or [
-            "gradients healthy; no activation was measured (nets.activations.Nonlinearity is)"
-        ]
+        return found or [f"gradients healthy; {NO_ACTIVATION}"]
     return found or ["gradients and activations healthy"]
 
 
@@ -125,14 +126,19 @@ def _gradient_verdict(gradient: Mapping[str, Any]) -> list[str]:
         return ["no gradient reaches the hidden layers: the net cannot learn"]
     if VANISHING <= first / last <= EXPLODING:
         return []
-    what = "vanishing" if first < last else "exploding"
-    return [f"{hidden[0]} receives {first / last:.1g} of {hidden[-1]}'s gradient: {what}"]
+    if first < last:
+        share, what = f"{first / last:.1g} of", "vanishing"
+    else:
+        share, what = f"{first / last:.3g} times", "exploding"
+    return [f"{hidden[0]} receives {share} {hidden[-1]}'s gradient: {what}"]
 
 
 def _table(layers: Mapping[str, Mapping[str, Any]]) -> list[str]:
     heads = ("gradient", "mean", "sd", "saturated", "dead")
     gradient, activation = layers["gradient"], layers["activation"]
     names = in_order([*gradient, *activation])
+    if not names:
+        return []
     wide = max(16, *(len(name) + 1 for name in names))
     lines = [f"  {'layer':<{wide}}" + "".join(f"{head:>11}" for head in heads)]
     for name in names:

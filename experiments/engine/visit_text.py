@@ -76,7 +76,7 @@ def _range(counts: np.ndarray) -> str:
 
 
 def _share(ways: np.ndarray) -> str:
-    return f"{100 * ways.flat[0] / ways.max():.2g} %"
+    return f"{100 * ways.flat[0] / ways.max():.3g} %"
 
 
 def _unpadded(windows: Windows) -> Windows:

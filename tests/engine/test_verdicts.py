@@ -33,7 +33,11 @@ def layers(gradient, dead=(), saturated=(), mean: "float | None" = 0.0):
     [
         (layers([1.0, 0.5, 2.0]), ["gradients and activations healthy"]),
         (layers([1e-6, 1e-3, 1.0, 1.0]), ["layer_1 receives 1e-06 of layer_3's gradient: vanishi"]),
-        (layers([1e4, 1e2, 1.0, 1.0]), ["layer_1 receives 1e+04 of layer_3's gradient: exploding"]),
+        (
+            layers([1e4, 1e2, 1.0, 1.0]),
+            ["layer_1 receives 1e+04 times layer_3's gradient: exploding"],
+        ),
+        (layers([250.0, 1.0, 1.0]), ["layer_1 receives 250 times layer_2's gradient: exploding"]),
         (layers([0.0, 1.0, 1.0]), ["layer_1 receives 0 of layer_2's gradient: vanishing"]),
         (layers([0.0, 0.0, 1.0]), ["no gradient reaches the hidden layers"]),
         (layers([0.0, 0.0]), ["no gradient reaches the weights"]),
@@ -45,6 +49,7 @@ def layers(gradient, dead=(), saturated=(), mean: "float | None" = 0.0):
         (layers([1.0, 1.0], saturated=[0.95]), ["95 % of the outputs of activation_1 are satura"]),
         (layers([1.0, 1.0], dead=[0.4], saturated=[0.8]), ["gradients and activations healthy"]),
         (layers([1.0]), ["gradients healthy; no activation was measured"]),
+        ({"gradient": {}, "activation": {}}, ["nothing was measured: no weights are called ker"]),
     ],
 )
 def test_verdicts_on_numbers(found, expected):

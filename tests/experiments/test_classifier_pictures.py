@@ -3,6 +3,7 @@
 import numpy as np
 
 from experiments.classifier_pictures import linear_templates
+from experiments.data import preprocess
 
 
 def test_templates_are_those_of_a_linear_classifier():
@@ -26,3 +27,16 @@ def test_templates_of_rotated_inputs_are_what_they_amount_to_in_the_image():
     templates = linear_templates({"output": {"kernel": kernel}}, {"matrix": matrix}, (2, 3))
     scores = [(templates[f"template_{k}"].values * image).sum() for k in range(4)]
     np.testing.assert_allclose(scores, image.ravel() @ matrix @ kernel, rtol=1e-9)
+
+
+def test_templates_of_standardised_inputs_are_what_they_amount_to_in_the_image():
+    rng = np.random.default_rng(0)
+    kernel, images = rng.normal(size=(6, 4)), rng.normal(size=(9, 2, 3)) * [1.0, 10.0, 100.0]
+    params = {"output": {"kernel": kernel}}
+    for name in ("standardise", "standardise_channel"):
+        stats = preprocess.fit(name, images)
+        templates = linear_templates(params, stats, (2, 3))
+        inputs = np.asarray(preprocess.apply(stats, images)).reshape(9, 6)
+        centred = images - np.asarray(stats["mean"])
+        scores = [(centred * templates[f"template_{k}"].values).sum(axis=(1, 2)) for k in range(4)]
+        np.testing.assert_allclose(np.stack(scores, axis=1), inputs @ kernel, rtol=1e-4, atol=1e-4)

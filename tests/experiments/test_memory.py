@@ -230,6 +230,7 @@ def test_gates_over_time_are_those_of_each_layer():
         (0.9, 44, "forgets: more than 44 of 100 steps back, under 1 % of the gradient is left"),
         (0.99, 100, "remembers: all 100 steps back, at least 1 % of the gradient is left"),
         (1.1, 30, "explodes: each step back multiplies the last answer's gradient by 1.1"),
+        (1e30, 0, "explodes: each step back multiplies the last answer's gradient by 1e+30"),
     ],
 )
 def test_remarks_on_the_gradient(factor, steps, said):
