@@ -11,6 +11,7 @@ from experiments.engine import paired
 from experiments.engine.pairing import Pairing, Sample, Scores, sample
 from experiments.engine.statistics import (
     MINIMUM_SEEDS,
+    ROUNDING,
     Contrast,
     Divergence,
     Summary,
@@ -133,7 +134,7 @@ def _choose_test(seen: Sample) -> Test | None:
         return None
     if seen.ranked:
         return "signed-rank" if seen.differences.any() else None
-    if np.abs(seen.differences).max() <= paired.ROUNDING * seen.scale:
+    if np.abs(seen.differences).max() <= ROUNDING * seen.scale:
         return None
     alike = paired.is_constant(seen.differences, seen.scale)
     return "sign-flip" if alike or seen.failed.any() else "t"

@@ -9,7 +9,7 @@ import numpy as np
 from experiments.engine import paired
 from experiments.engine.contrasts import Rules
 from experiments.engine.pairing import Pairing, Scores, pair
-from experiments.engine.statistics import MINIMUM_SEEDS, Grid, Interaction, price
+from experiments.engine.statistics import MINIMUM_SEEDS, ROUNDING, Grid, Interaction, price
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def interact(grid: Grid, scores: Scores, rules: Rules) -> tuple[tuple[Interactio
     differences = weights[:, used] @ values
     sizes = np.abs(values).max(axis=1)
     scales = np.where(weights[:, used] != 0, sizes, 0.0).max(axis=1, keepdims=True)
-    differences[np.abs(differences) <= paired.ROUNDING * scales] = 0.0
+    differences[np.abs(differences) <= ROUNDING * scales] = 0.0
     factor = price(rules.looks)
     p = np.minimum(paired.max_t_p(differences, scales) * factor, 1.0)
     t, mean = paired.t_test(differences)[0], differences.mean(axis=1)

@@ -10,12 +10,12 @@ import functools
 import numpy as np
 from scipy import special
 
+from experiments.engine.statistics import ROUNDING
+
 EXACT_SEEDS = 16
 MONTE_CARLO_FLIPS = 50_000
 MOST_SEEDS = 1000
 POWER = 0.8
-ROUNDING = 1e-6
-"""Relative: recorded numbers are float32, so smaller differences between them say nothing."""
 _BLOCK = 4096  # patterns of signs that are multiplied at once
 _EPSILON = 2.0**-22  # relative: twice what rounding to float32 moves a difference of two numbers
 

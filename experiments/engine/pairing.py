@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.engine.paired import ROUNDING
-from experiments.engine.statistics import Grid, Metric
+from experiments.engine.statistics import ROUNDING, Grid, Metric
 
 Within = tuple[tuple[str, str], ...]
 

@@ -24,6 +24,8 @@ Test = Literal["t", "sign-flip", "signed-rank"]
 MINIMUM_SEEDS = 5  # fewer seeds give no verdict
 CHANCE_SIGMAS = 3.0  # a replica this close to guessing, in binomial standard errors, did not train
 USUAL_EXAMPLES = 1000  # test examples assumed when a metric does not say how many it has
+ROUNDING = 1e-6
+"""Relative: recorded numbers are float32, so smaller differences between them say nothing."""
 
 
 def price(look: int) -> int:
@@ -226,8 +228,8 @@ def select(
     """Chooses the value of a tuned field from its sensitivity curve.
 
     The best mean validation metric wins. Diverged is worst: a value with fewer diverged (or
-    non-finite) replicas precedes one with more, whatever the others score. Ties go to the value
-    listed first.
+    non-finite) replicas precedes one with more, whatever the others score. Ties, up to rounding of
+    float32 scores, go to the value listed first.
 
     Args:
         curve: [grid, seeds] validation metric for each value of the grid.
@@ -247,7 +249,9 @@ def select(
     lost = diverged.astype(bool) | ~np.isfinite(curve)
     survivors = np.maximum((~lost).sum(axis=1), 1)
     mean = np.where(lost, 0.0, curve).sum(axis=1) / survivors
-    order = np.lexsort((-mean if higher_is_better else mean, lost.sum(axis=1)))
-    index, last = int(order[0]), len(curve) - 1
+    fewest = lost.sum(axis=1) == lost.sum(axis=1).min()
+    behind = (mean[fewest].max() - mean) if higher_is_better else (mean - mean[fewest].min())
+    tied = fewest & (behind <= ROUNDING * np.abs(mean[fewest]).max())
+    index, last = int(np.argmax(tied)), len(curve) - 1
     at_edge = (index == 0 and not closed_ends[0]) or (index == last and not closed_ends[1])
     return index, last > 0 and at_edge
