@@ -37,6 +37,28 @@ def metrics(config: Any, spec: Spec) -> tuple[Metric, ...]:
     return Metric("closeness", chance=0.5), Metric("loss", higher_is_better=False)
 
 
+def examples(dataset: Dataset) -> int:
+    """How many pairs of words an evaluation of the test text compares."""
+    text = {name: dataset.splits["test"][name] for name in ("x", "lines")}
+    shares, numbers, size = _tested(dataset, "test")
+
+    def compared(text: Tree, shares: jax.Array, numbers: jax.Array) -> jax.Array:
+        laid = blocks.cut_text(new_key(0), text, shares, numbers, size, window=1)
+        inside = jax.tree.map(lambda each: each[:, :, 1:-1], laid)
+        pairs = jax.lax.map(lambda x: blocks.comparable(**x, reach=EVALUATION_REACH), inside)
+        return jnp.sum(pairs)
+
+    return int(jax.jit(compared)(text, shares, numbers))
+
+
+def _tested(dataset: Dataset, split: str) -> tuple[np.ndarray, np.ndarray, int]:
+    """Of an evaluation: shares of words that stay, numbers of the blocks, and words of a block."""
+    shares = blocks.kept_shares(dataset.splits["train"]["counts"], EVALUATION_SAMPLE)
+    text = dataset.splits[split]["x"]
+    size, together = evaluation_blocks(blocks.most_kept(text, shares))
+    return shares, blocks.block_numbers(text, shares, size, together), size
+
+
 def load(config: Any, manual_dir: str | None) -> Dataset:
     """The words of a config's text.
 
@@ -66,14 +88,11 @@ def prepare(config: Any, dataset: Dataset, streams: Streams) -> dict[str, Any]:
     del streams
     counts, size = dataset.splits["train"]["counts"], config.training.block
     shares = blocks.kept_shares(counts, config.training.sample)
-    tested = blocks.kept_shares(counts, EVALUATION_SAMPLE)
-    own = {"shares": shares, "tested_shares": tested}
+    own = {"shares": shares}
     batch = config.training.batch_size // size
     own["blocks"] = blocks.block_numbers(dataset.splits["train"]["x"], shares, size, batch)
     for split in ("train", "validation", "test"):
-        text = dataset.splits[split]["x"]
-        size, together = evaluation_blocks(blocks.most_kept(text, tested))
-        own[f"{split}_blocks"] = blocks.block_numbers(text, tested, size, together)
+        own["tested_shares"], own[f"{split}_blocks"], size = _tested(dataset, split)
         own[f"{split}_places"] = np.arange(size, dtype=np.int32)  # in a block; its size counts
     if config.data.pictured:
         own["pictured"] = words.numbers_of(config.data.pictured, dataset.vocabulary)
@@ -196,6 +215,7 @@ EXPERIMENT = Experiment(
     summary="vectors of words from the words around them: skip-gram, CBOW, next word",
     config=Config(),
     metrics=metrics,
+    examples=examples,
     load=load,
     check=check,
     prepare=prepare,

@@ -123,8 +123,7 @@ def _shares(config: Any, batch: Batch, words: int) -> dict[str, jax.Array]:
 def closer(inputs: jax.Array, words: jax.Array, lines: jax.Array, reach: int) -> jax.Array:
     """Pairs of neighbours that are more alike than strangers, and pairs compared; float32 [2].
 
-    A pair is two different words of a block, at most `reach` places apart in the same line; the
-    stranger is what stands in another block where the second word stands. Equal counts half.
+    The pairs are those of `comparable`. Equal counts half.
 
     Args:
         inputs: [blocks, T, D] rows.
@@ -132,12 +131,23 @@ def closer(inputs: jax.Array, words: jax.Array, lines: jax.Array, reach: int) ->
     """
     norms = jnp.linalg.norm(inputs, axis=2, keepdims=True)
     unit = split_batch(inputs / jnp.maximum(norms, 1e-30))
-    other, theirs = jnp.roll(unit, 1, axis=0), jnp.roll(words, 1, axis=0)
-    near = neighbours(lines, jnp.full(lines.shape, reach))
-    fair = words[:, :, None] != theirs[:, None]
-    present = (jnp.roll(lines, 1, axis=0) >= 0)[:, None]
-    compared = near & (words[:, :, None] != words[:, None]) & fair & present
+    other, compared = jnp.roll(unit, 1, axis=0), comparable(words, lines, reach)
     like = jnp.einsum("bid,bjd->bij", unit, unit)
     unlike = jnp.einsum("bid,bjd->bij", unit, other)
     won = jnp.where(like == unlike, 0.5, like > unlike)
     return jnp.stack([jnp.sum(won * compared), jnp.sum(compared)]).astype(jnp.float32)
+
+
+def comparable(words: jax.Array, lines: jax.Array, reach: int) -> jax.Array:
+    """Which pairs of words can be compared with strangers; bool [blocks, T, T].
+
+    A pair is two different words of a block, at most `reach` places apart in the same line; the
+    stranger is what stands in another block where the second word stands.
+
+    Args:
+        words, lines: [blocks, T].
+    """
+    near = neighbours(lines, jnp.full(lines.shape, reach))
+    theirs, present = jnp.roll(words, 1, axis=0), jnp.roll(lines, 1, axis=0) >= 0
+    fair = (words[:, :, None] != theirs[:, None]) & present[:, None]
+    return near & (words[:, :, None] != words[:, None]) & fair

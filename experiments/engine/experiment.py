@@ -39,6 +39,8 @@ class Experiment:
         summary: one line for `list`.
         config: the default config (a frozen dataclass with a field `epochs`; see `engine.config`).
         metrics: (config, spec) -> what `evaluate` measures; the first is the primary metric.
+        examples: (dataset) -> how many test examples are behind one value of a metric; by default
+            the rows of the test split.
         load: (config, manual_dir) -> the data set, on the host.
         check: (config, spec) -> None; raises `UsageError` for a value that cannot work.
         prepare: (config, dataset, streams) -> one replica's own arrays, on the host;
@@ -94,6 +96,9 @@ class Experiment:
     make_batch: Callable[[Any, Data, Tree, jax.Array], Tree]
     loss_fn: Callable[..., tuple[jax.Array, tuple[Tree, dict[str, jax.Array]]]]
     evaluate: Callable[..., tuple[dict[str, jax.Array], jax.Array | None]]
+    examples: Callable[[Dataset], int] = lambda dataset: len(
+        next(iter(dataset.splits["test"].values()))
+    )
     rows: Callable[[Any, Tree], Mapping[str, jax.Array]] = lambda config, batch: {}
     selection: Callable[[Any], Selection] = lambda config: Selection()
     outputs: Callable[[Any, Spec], tuple[int, ...]] | None = None

@@ -45,7 +45,7 @@ def metrics(study: Study, datasets: Sequence[Dataset]) -> list[Metric]:
             f"the cells' data ({names}) have different scores of guessing, so their results "
             "cannot be compared; give each data set a study of its own"
         )
-    examples = min(len(next(iter(dataset.splits["test"].values()))) for dataset in datasets)
+    examples = min(map(study.experiment.examples, datasets))
     known = {
         metric.name: dataclasses.replace(metric, examples=examples)
         for metric in next(iter(measured))

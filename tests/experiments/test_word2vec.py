@@ -163,6 +163,17 @@ def test_vectors_are_judged_alike_however_their_text_was_read(topics_file):
     assert len(set(found)) == 1 and found[0] != 0.5
 
 
+def test_a_closeness_is_a_share_of_as_many_pairs_as_are_said(topics_file):
+    random = np.random.default_rng(0)
+    config, _, _, data = pieces(topics_file)
+    pairs = word2vec.examples(word2vec.load(config, None))
+    evaluate = jax.jit(lambda tables: word2vec.evaluate(config, None, tables, {}, data, "test")[0])
+    for _ in range(4):
+        tables = {name: jnp.float32(random.normal(size=(16, 6))) for name in ("input", "output")}
+        won = 2 * pairs * float(evaluate(tables)["closeness"])  # equals count half
+        assert won == pytest.approx(round(won), abs=0.01) and 0 < won < 2 * pairs
+
+
 @pytest.mark.parametrize("words", [2, 40, 500, 10**6])
 def test_few_words_are_cut_so_that_strangers_are_left(words):
     size, together = word2vec.evaluation_blocks(words)
