@@ -18,12 +18,14 @@ from experiments.engine.jobs import missing_replicas, reporting_pairs
 from experiments.engine.log import finished, read_lines
 from experiments.engine.parameters import DIGEST, digest_of, parameters_path, read_parameters
 from experiments.engine.paths import file_to_write
+from experiments.engine.prepare import epochs_of
 from experiments.engine.record import ROOT, archived_digests
 from experiments.engine.reopen import Reopened
 from experiments.engine.sealed import read_json, write_bytes
 from experiments.engine.statistics import Metric
 from experiments.engine.study import Study, factors, label
 from experiments.engine.tables import contradiction, read_results
+from experiments.engine.wording import count
 
 LEFT_OUT = ("checkpoints", "lease.json")
 STREAMS = {
@@ -64,7 +66,8 @@ def pack(opened: Reopened, out: str | pathlib.Path | None = None) -> tuple[pathl
         raise UsageError(f"{folder / 'record.json'} cannot be read: {error}") from None
     metrics = [Metric(**metric) for metric in opened.contents["metrics"]]
     analysis = results.answer(study, metrics, lines, max(1, looks_of(opened.contents))).analysis
-    paragraph = methods(study, record, answer.methods(analysis))
+    looks = opened.contents["looks"]
+    paragraph = methods(study, record, answer.methods(analysis), looks)
     if not _holds_sources(folder, record):
         paragraph += " The archive of its sources is lost."
     if name := results.saved_otherwise(folder, opened.contents, analysis):
@@ -153,12 +156,18 @@ def _archive(name: str, files: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def methods(study: Study, record: Mapping[str, Any], statistics: str) -> str:
+def methods(
+    study: Study,
+    record: Mapping[str, Any],
+    statistics: str,
+    looks: Sequence[Mapping[str, Any]] = (),
+) -> str:
     """What was done, as the paragraph of a paper.
 
     Args:
         record: `record.json`.
         statistics: the sentences on tests and intervals.
+        looks: with which seeds, epochs and margins the results were looked at; the last is last.
     """
     levels = [f"{name} ({', '.join(values)})" for name, values in factors(study).items()]
     grid = f"the grid of {_listed(levels)}" if levels else "one configuration"
@@ -181,7 +190,8 @@ def methods(study: Study, record: Mapping[str, Any], statistics: str) -> str:
     return (
         f"We trained {grid} of the experiment {study.experiment.name} on {data}, "
         f"{len(study.cells)} cells with {study.seeds} seeds each; {_streams(study)} "
-        f"so cells are paired by seed.{_tuning(study)} {_settings(study)} {statistics} "
+        f"so cells are paired by seed.{_tuning(study)}{_looked(study, looks)} {_settings(study)} "
+        f"{statistics} "
         f"Training ran in Python {record['python']} with {stack}, under commit {commit}{changed}, "
         f"on {device['count']} devices of kind {device['kind']} ({device['processor']}).{resumed}"
         f"{anew}"
@@ -214,10 +224,22 @@ def _tuning(study: Study) -> str:
     if any(cell.tune != study.cells[0].tune for cell in study.cells):
         each = [f"of {_listed(labels)} {grid}" for grid, labels in cells.items()]
         chosen = f"By the mean validation score {where} were chosen, {'; '.join(each)}"
-    return (
-        f" {chosen}; the reporting seeds were then trained afresh and the test split was "
-        "evaluated once."
-    )
+    return f" {chosen}; the reporting seeds were then trained afresh."
+
+
+def _looked(study: Study, looks: Sequence[Mapping[str, Any]]) -> str:
+    """How often, and when, results of the test split were looked at."""
+    if len(looks) < 2:
+        return " The test split was evaluated once, at the end."
+    epochs = epochs_of(study.config)
+    margins = any("margin" in look for look in looks)
+    each = []
+    for look in looks:
+        margin = look.get("margin", study.margin)
+        within = f" by the margin {margin:g}" if margin is not None else " without a margin"
+        seeds, length = count(look["seeds"], "seed"), count(look.get("epochs", epochs), "epoch")
+        each.append(f"{seeds} after {length}{within if margins else ''}")
+    return f" Results of the test split were looked at {len(looks)} times: {_listed(each)}."
 
 
 def _settings(study: Study) -> str:

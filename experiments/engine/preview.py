@@ -14,6 +14,7 @@ from experiments.engine.log import finished, read_lines
 from experiments.engine.plan import Override
 from experiments.engine.progress import speed_text
 from experiments.engine.study import Study, label
+from experiments.engine.wording import count
 
 
 def preview(
@@ -37,11 +38,11 @@ def preview(
     prepared = prepare.prepare_programs(study, manual_dir, override, recorded, lambda text: None)
     pairs, tuning = reporting_pairs(study), len(tuning_jobs(study))
     cells, seeds = (list(dict.fromkeys(each)) for each in zip(*pairs, strict=True))
-    lines = [_counted(len(cells), "cell") + f" x {_counted(len(seeds), 'seed')}:"]
+    lines = [count(len(cells), "cell") + f" x {count(len(seeds), 'seed')}:"]
     lines += [f"  {label(study, index)}" for index in cells]
     if tuning:
         lines.append(f"{tuning} tuning runs choose {', '.join(_tuned(study))} first")
-    lines += [_counted(len(prepared), "program") + ":", program_table(prepared, width)]
+    lines += [count(len(prepared), "program") + ":", program_table(prepared, width)]
     rate, seconds = _estimate(study, prepared)
     lines.append(
         f"about {_duration(seconds)} of training, compiling apart ({speed_text(rate)} "
@@ -55,10 +56,6 @@ def preview(
 
 def _each(lines: list[str]) -> list[str]:
     return [line for text in lines for line in text.split("\n")]
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _tuned(study: Study) -> list[str]:

@@ -94,6 +94,7 @@ def test_the_paragraph_says_what_was_done(recorded, copy, tmp_path):
         "2 cells with 3 seeds each",
         "decay from {0, 0.01} was chosen by its mean validation score over 2 seeds of their own",
         "Settings beside the defaults: epochs 3.",
+        "trained afresh. The test split was evaluated once, at the end.",
         "All 6 fields of every replica",
         f"Python {record['python']} with jax {record['packages']['jax']}, flax ",
         "on 2 devices of kind cpu",
@@ -276,5 +277,14 @@ def test_the_paragraph_tells_what_was_pinned():
         "git": {"commit": None, "dirty": False},
     }  # fmt: skip
     text = methods(study, record, "")
+    assert "evaluated once" in methods(study, record, "", [{"seeds": 10, "time": "now"}])
+    looks = [{"seeds": 4, "epochs": 1}, {"seeds": 4}, {"seeds": 10}]
+    grown = methods(study, record, "", looks)
+    assert "evaluated once" not in grown
+    said = "looked at 3 times: 4 seeds after 1 epoch, 4 seeds after 2 epochs and 10 seeds after 2"
+    assert said in grown
+    looks = [{"seeds": 10, "margin": 0.5}, {"seeds": 10}]
+    said = "10 seeds after 2 epochs by the margin 0.5 and 10 seeds after 2 epochs without a margin."
+    assert said in methods(study, record, "", looks)
     assert "seed s drives initial weights, data order and noise through" in text
     assert "(the choice of rows and label noise are those of seed 0 in all of them)" in text
