@@ -12,6 +12,7 @@ from experiments.engine.config import leaves
 from experiments.engine.keys import Streams
 from experiments.engine.pictures import Picture
 from experiments.engine.selection import Selection
+from experiments.engine.sources import sources
 from experiments.engine.statistics import Metric
 
 Tree = Any
@@ -116,3 +117,4 @@ class Experiment:
             raise TypeError(f"config: a value such as {self.config.__name__}(), not the class")
         if "epochs" not in leaves(type(self.config)):
             raise TypeError("config: it needs a field `epochs`, the passes over the training data")
+        sources()  # as they are while they are imported: that is what will train

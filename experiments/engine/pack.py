@@ -19,9 +19,9 @@ from experiments.engine.log import finished, read_lines
 from experiments.engine.parameters import DIGEST, digest_of, parameters_path, read_parameters
 from experiments.engine.paths import file_to_write
 from experiments.engine.prepare import epochs_of
-from experiments.engine.record import ROOT, archived_digests
 from experiments.engine.reopen import Reopened
 from experiments.engine.sealed import read_json, write_bytes
+from experiments.engine.sources import ROOT, archived_digests
 from experiments.engine.statistics import Metric
 from experiments.engine.study import Study, factors, label
 from experiments.engine.tables import contradiction, read_results

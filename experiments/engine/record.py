@@ -1,17 +1,13 @@
 """Where a study came from: commit, sources, versions, machine, data, command line."""
 
 import functools
-import gzip
 import hashlib
 import importlib.metadata
-import io
 import itertools
 import os
 import pathlib
 import platform
-import subprocess
 import sys
-import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -20,9 +16,9 @@ import jax
 
 from experiments.data.dataset import Dataset
 from experiments.engine.devices import instruction_set
-from experiments.engine.sealed import read_json, write_bytes, write_json
+from experiments.engine.sealed import read_json, write_json
+from experiments.engine.sources import ROOT, archive_sources, git, source_digests
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 PACKAGES = (
     "ablax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets",
     "numpy", "scipy", "scikit-learn",
@@ -38,7 +34,7 @@ def make_record(datasets: Sequence[Dataset]) -> dict[str, Any]:
         "time": utc_now(),
         "command": [pathlib.Path(sys.executable).name, *sys.argv],
         "git": _git(),
-        "sources": _source_digests(),
+        "sources": source_digests(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
@@ -110,7 +106,7 @@ def tell_other_sources(folder: pathlib.Path, echo: Callable[[str], None]) -> Non
         echo(warning)
         return
     begun = {"sources": read_json(folder / "record.json").get("sources", {})}
-    for line in told(differences(begun, {"sources": _source_digests()})):
+    for line in told(differences(begun, {"sources": source_digests()})):
         echo(f"warning: these results are of other {line}; another --out trains by those of now")
 
 
@@ -122,10 +118,6 @@ def lost_record(folder: pathlib.Path) -> str:
     except (OSError, ValueError) as error:
         return f"warning: {path} cannot be read ({error}): where this came from is not known"
     return ""
-
-
-def _source_digests() -> dict[str, str]:
-    return {str(name): _sha256(path) for name, path in sources().items()}
 
 
 def _set_aside(path: pathlib.Path) -> str:
@@ -197,77 +189,9 @@ def told(differ: Mapping[str, Sequence[Any]]) -> list[str]:
     return lines
 
 
-def sources() -> dict[pathlib.PurePosixPath, pathlib.Path]:
-    """Every source file this run imported that no package manager installed.
-
-    Returns:
-        Name in the archive (relative to the project, or below `outside/`) -> file.
-    """
-    found = {}
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if isinstance(file, str) and file.endswith(".py") and (own := _own_source(name, file)):
-            found[own[0]] = own[1]
-    return dict(sorted(found.items()))
-
-
-@functools.cache
-def _own_source(module: str, file: str) -> tuple[pathlib.PurePosixPath, pathlib.Path] | None:
-    """A module's name in the archive, and its file; None for what a package manager installed."""
-    path = pathlib.Path(file).resolve()
-    if not path.is_file():  # some modules say something else
-        return None
-    if path.is_relative_to(ROOT) and not path.is_relative_to(pathlib.Path(sys.prefix)):
-        return pathlib.PurePosixPath(path.relative_to(ROOT)), path
-    if _installed(path):
-        return None
-    depth = module.count(".") + 1 + (path.name == "__init__.py")
-    return pathlib.PurePosixPath("outside", *path.parts[-depth:]), path
-
-
-def _installed(path: pathlib.Path) -> bool:
-    prefixes = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}
-    inside = any(path.is_relative_to(pathlib.Path(p).resolve()) for p in prefixes)
-    return inside or "site-packages" in path.parts or "dist-packages" in path.parts
-
-
-def archive_sources(target: pathlib.Path) -> None:
-    """Writes the imported sources, and the uncommitted difference, as one archive."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        for name, path in sources().items():
-            archive.add(path, str(name), recursive=False)
-        patch = _run("git", "diff", "HEAD").encode()
-        entry = tarfile.TarInfo("uncommitted.patch")
-        entry.size = len(patch)
-        archive.addfile(entry, io.BytesIO(patch))
-    write_bytes(target, buffer.getvalue())
-
-
-def archived_digests(archive: pathlib.Path) -> dict[str, str]:
-    """The sha256 of every file in an archive of `archive_sources`, by its name.
-
-    Raises:
-        OSError, EOFError, tarfile.TarError, zlib.error: it cannot be read.
-    """
-    content = gzip.decompress(archive.read_bytes())  # tarfile would not read on to the checksum
-    with tarfile.open(fileobj=io.BytesIO(content)) as opened:
-        files = ((member.name, opened.extractfile(member)) for member in opened.getmembers())
-        return {name: hashlib.sha256(f.read()).hexdigest() for name, f in files if f is not None}
-
-
 def _git() -> dict[str, Any]:
-    commit = _run("git", "rev-parse", "HEAD").strip()
-    return {"commit": commit or None, "dirty": bool(_run("git", "status", "--porcelain"))}
-
-
-def _run(*command: str) -> str:
-    try:
-        return subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, timeout=20, check=True
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ""
+    commit = git("rev-parse", "HEAD").strip()
+    return {"commit": commit or None, "dirty": bool(git("status", "--porcelain"))}
 
 
 def _processor() -> str:

@@ -11,8 +11,8 @@ import pytest
 
 from experiments import Entry
 from experiments.engine import cli
-from experiments.engine.record import ROOT
 from experiments.engine.sealed import read_json
+from experiments.engine.sources import ROOT
 from tests.engine import toy
 
 ENTRIES = {"toy": Entry(toy.TOY.summary, lambda: toy.TOY)}

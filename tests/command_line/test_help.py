@@ -8,7 +8,7 @@ from experiments import mlp
 from experiments.engine import arguments, options
 from experiments.engine.config import describe, leaves, takes
 from experiments.engine.errors import UsageError
-from experiments.engine.record import ROOT
+from experiments.engine.sources import ROOT
 from experiments.studies import STUDIES
 from tests.command_line.calls import process, squeezed
 

@@ -14,8 +14,8 @@ from experiments.engine import control
 from experiments.engine.control import SIGNALS, Control, Interrupted, Saving, parse_duration
 from experiments.engine.errors import UsageError
 from experiments.engine.log import read_lines
-from experiments.engine.record import ROOT
 from experiments.engine.run import train_study
+from experiments.engine.sources import ROOT
 from experiments.engine.study import make_study
 from tests.engine import toy
 

@@ -14,9 +14,9 @@ from experiments.engine.errors import UsageError
 from experiments.engine.log import read_lines
 from experiments.engine.pack import methods, pack
 from experiments.engine.parameters import parameters_path
-from experiments.engine.record import ROOT
 from experiments.engine.reopen import reopen
 from experiments.engine.sealed import read_json, write_json
+from experiments.engine.sources import ROOT
 from experiments.engine.study import make_study
 from tests.engine.toy import TOY, Config, load
 

@@ -14,7 +14,7 @@ import pytest
 
 from experiments.engine.folder import read_study
 from experiments.engine.log import read_lines
-from experiments.engine.record import ROOT
+from experiments.engine.sources import ROOT
 from tests.engine import toy
 
 HELPER = '"""Imported by the script."""\n\nNUMBER = 7\n'

@@ -1,6 +1,10 @@
 """`record.json`: where a study came from, and what each later session found different."""
 
+import dataclasses
 import hashlib
+import importlib
+import pathlib
+import sys
 import tarfile
 
 import pytest
@@ -11,11 +15,11 @@ from experiments.engine.record import (
     continue_record,
     differences,
     make_record,
-    sources,
     told,
 )
 from experiments.engine.sealed import read_json, write_json
-from tests.engine.toy import load
+from experiments.engine.sources import archive_sources, source_digests, sources
+from tests.engine.toy import TOY, load
 
 DATA = [load(None, None)]
 STEP = "experiments/engine/step.py"
@@ -63,6 +67,23 @@ def test_a_new_record_archives_what_it_digests(folder):
     assert {STEP, "tests/engine/toy.py"} <= set(kept)
     assert not any("site-packages" in name or name.startswith("jax/") for name in kept)
     assert set(map(str, sources())) == set(found["sources"])
+
+
+def test_sources_are_those_that_were_imported_whatever_their_files_say_later(tmp_path, monkeypatch):
+    name, file = "a_net_of_its_own", tmp_path / "a_net_of_its_own.py"
+    monkeypatch.syspath_prepend(tmp_path)
+    file.write_text("WIDTH = 1\n")
+    module = importlib.import_module(name)
+    monkeypatch.setitem(sys.modules, name, module)  # gone after the test
+    dataclasses.replace(TOY, name="other")  # an experiment is declared
+    digests = source_digests()
+    file.write_text("WIDTH = 22\n")
+    archive_sources(tmp_path / "x.tar.gz")
+    assert members(tmp_path / "x.tar.gz")[f"outside/{name}.py"] == b"WIDTH = 1\n"
+    assert source_digests() == digests
+    assert importlib.reload(module).WIDTH == 22
+    assert sources()[pathlib.PurePosixPath(f"outside/{name}.py")] == b"WIDTH = 22\n"
+    assert source_digests() != digests
 
 
 def test_every_session_is_noted_without_a_word_while_nothing_differs(folder):
