@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.engine.errors import UsageError
 from experiments.engine.paths import cache_folder
 from nets.parallel import BATCH
 
@@ -20,7 +21,8 @@ kernel by timing it."""
 
 
 def setup(devices: int | None = None) -> None:
-    """Settings that must precede the first use of a device; later calls change nothing.
+    """Settings that must precede the first use of a device, and that use; later calls change
+    nothing.
 
     One virtual device per core, so that lanes of small nets fill all of them; the persistent
     compile cache without a threshold, per user, version and instruction set; XLA's deterministic
@@ -29,6 +31,9 @@ def setup(devices: int | None = None) -> None:
 
     Args:
         devices: virtual devices a study was planned for: at least as many, whatever the cores.
+
+    Raises:
+        UsageError: there is no device.
     """
     config: Any = jax.config
     count = max(devices or 1, os.cpu_count() or 1)
@@ -43,6 +48,13 @@ def setup(devices: int | None = None) -> None:
         jax.config.update("jax_compilation_cache_dir", str(_cache_folder()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError):  # JAX asserts where all it was told of fail
+        raise UsageError(
+            f"JAX finds no device of the platforms it was told, {config.jax_platforms}: unset "
+            "JAX_PLATFORMS, or install what they need"
+        ) from None
 
 
 def _cache_folder() -> pathlib.Path:

@@ -189,15 +189,18 @@ def fit(kind: Any, value: Any) -> Any:
         return tuple(fit(args[0], item) for item in value)
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         value = value.item()  # of NumPy or JAX
-    if origin is Literal and value in args:
-        return value
-    if kind is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):
+    is_flag = isinstance(value, bool)  # to Python, True is 1
+    if origin is Literal:
+        if same := [arg for arg in args if arg == value and isinstance(arg, bool) == is_flag]:
+            return same[0]
+        raise ValueError
+    if kind is int and isinstance(value, numbers.Integral) and not is_flag:
         return int(value)
-    if kind is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
+    if kind is float and isinstance(value, numbers.Real) and not is_flag and value == value:
         return float(value)
     if kind in (bool, str) and isinstance(value, kind):
         return value
-    if kind in (bool, int, float, str) or origin in (tuple, Literal):
+    if kind in (bool, int, float, str) or origin is tuple:
         raise ValueError
     return value
 

@@ -1,6 +1,7 @@
 """Mistakes get one line that says what to do."""
 
 import gzip
+import os
 import shlex
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from experiments import EXPERIMENTS
 from experiments.data.published import MNIST
 from experiments.engine import cli as command_line
 from experiments.engine.cli import main
-from experiments.engine.record import ROOT
+from experiments.engine.sources import ROOT
 from tests.command_line.calls import SMALL, refused
 
 REFUSED = {
@@ -217,6 +218,19 @@ def test_a_closed_pipe_and_a_full_disk_end_quietly(tmp_path):
     assert full.returncode == 1
     assert full.stderr.count("\n") == 1
     assert "No space left on device" in full.stderr
+
+
+@pytest.mark.slow
+def test_a_platform_that_is_not_there_is_told():
+    run = subprocess.run(
+        [sys.executable, "launch.py", "run", "mlp", "--dry-run"], cwd=ROOT, capture_output=True,
+        text=True, timeout=60, env=os.environ | {"JAX_PLATFORMS": "nowhere"},
+    )  # fmt: skip
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.startswith(
+        "launch.py: JAX finds no device of the platforms it was told, nowhere"
+    )
+    assert run.stderr.count("\n") == 1
 
 
 def test_without_its_packages_it_says_how_to_get_them():

@@ -1,6 +1,7 @@
 """Configs: flattened fields, spellings read back, and the split into traced and static values."""
 
 import dataclasses
+import math
 from typing import Any, Literal
 
 import jax
@@ -246,6 +247,17 @@ def test_values_from_python_are_taken_in_their_own_types():
     assert coerce(MLP["skip"], True) is True
 
 
+def test_a_literal_from_python_is_the_declared_one():
+    fields = [("size", Literal[1, 2, "x"], 1), ("flag", Literal[True, 0.5], True)]
+    mixed = leaves(dataclasses.make_dataclass("Mixed", fields, frozen=True))
+    assert type(coerce(mixed["size"], 1.0)) is int
+    assert coerce(mixed["size"], np.int32(2)) == 2 and coerce(mixed["size"], "x") == "x"
+    assert coerce(mixed["flag"], True) is True and coerce(mixed["flag"], 0.5) == 0.5
+    for name, value in (("size", True), ("size", 3), ("flag", 1), ("flag", 0)):
+        with pytest.raises(UsageError, match=f"--{name}: expected .*, not {value}"):
+            coerce(mixed[name], value)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -253,6 +265,8 @@ def test_values_from_python_are_taken_in_their_own_types():
         ("epochs", None),
         ("learning_rate", None),
         ("learning_rate", [0.1]),
+        ("learning_rate", math.nan),
+        ("dropout", np.float32("nan")),
         ("width", 3),
         ("width", (3, 0.5)),
         ("skip", 2),
