@@ -40,7 +40,7 @@ def remark(config: Any, measured: Mapping[str, float]) -> str:
     """Whether a net forgets, remembers, or its gradient explodes (after Bengio et al. 1994)."""
     steps, factor = tasks.steps(config.data), measured["gradient_per_step"]
     reached = round(measured["gradient_steps"])
-    if (steps - 1) * math.log(factor) > math.log(EXPLODED):
+    if factor > 1 and (steps - 1) * math.log(factor) > math.log(EXPLODED):
         return f"explodes: each step back multiplies the last answer's gradient by {factor:.4g}"
     if reached >= steps:
         return f"remembers: all {steps} steps back, at least 1 % of the gradient is left"

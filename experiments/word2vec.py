@@ -45,8 +45,11 @@ def examples(dataset: Dataset) -> int:
     def compared(text: Tree, shares: jax.Array, numbers: jax.Array) -> jax.Array:
         laid = blocks.cut_text(new_key(0), text, shares, numbers, size, window=1)
         inside = jax.tree.map(lambda each: each[:, :, 1:-1], laid)
-        pairs = jax.lax.map(lambda x: blocks.comparable(**x, reach=EVALUATION_REACH), inside)
-        return jnp.sum(pairs)
+
+        def count(block: Tree) -> jax.Array:
+            return jnp.sum(blocks.comparable(**block, reach=EVALUATION_REACH))
+
+        return jnp.sum(jax.lax.map(count, inside))
 
     return int(jax.jit(compared)(text, shares, numbers))
 

@@ -227,6 +227,7 @@ def test_gates_over_time_are_those_of_each_layer():
 @pytest.mark.parametrize(
     ("factor", "steps", "said"),
     [
+        (0.0, 19, "forgets: more than 19 of 100 steps back, under 1 % of the gradient is left"),
         (0.9, 44, "forgets: more than 44 of 100 steps back, under 1 % of the gradient is left"),
         (0.99, 100, "remembers: all 100 steps back, at least 1 % of the gradient is left"),
         (1.1, 30, "explodes: each step back multiplies the last answer's gradient by 1.1"),
