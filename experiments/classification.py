@@ -16,6 +16,7 @@ from experiments import data as datasets
 from experiments.classifier_pictures import pictures
 from experiments.data import preprocess, split
 from experiments.data.dataset import Dataset, Spec
+from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Data, Experiment, Tree
 from experiments.engine.keys import Streams
 from experiments.engine.paths import path_of, stamp
@@ -74,6 +75,15 @@ def prepare(config: Any, dataset: Dataset, streams: Streams) -> dict[str, Any]:
     They depend on the data config and the seed alone, so cells share them.
     """
     return _prepare(config.data, dataset, streams)
+
+
+def refuse_batch_of_one(config: Any) -> None:
+    """Raises `UsageError` of a batch that batch norm of units without positions cannot take."""
+    if config.optimizer.batch_size == 1:
+        raise UsageError(
+            "--batch-size 1: by batch norm every unit of a dense layer would be what is added to "
+            "it, whatever the input; take 2 or more, or another norm"
+        )
 
 
 def sample_input(config: Any, spec: Spec) -> jax.Array:

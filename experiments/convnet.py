@@ -124,6 +124,8 @@ def check(config: Any, spec: Spec) -> None:
         raise UsageError("--max-norm: not with layers without weight sharing (u)")
     if config.dropout is not None and not {b.kind for b in blocks} & {*DROPPED[config.dropout_at]}:
         raise UsageError(f"--dropout-at {config.dropout_at}: --layers has no such layer")
+    if any(b.kind == "dense" and (b.batch_norm or config.norm == "batch") for b in blocks):
+        classification.refuse_batch_of_one(config)
     if config.bias_rate_on == "norm" and not any(_normalised(config.norm, b) for b in blocks):
         raise UsageError("--bias-rate-on norm: nothing is normalised; give --norm batch, or every")
     _check_numbers(config.norms, config.scores)

@@ -64,6 +64,8 @@ def check(config: Any, spec: Spec) -> None:
     classification.check(config, spec)
     if any(width < 1 for width in config.width):
         raise UsageError(f"--width {spell(config.width)}: every layer needs at least one unit")
+    if config.norm == "batch" and config.width:
+        classification.refuse_batch_of_one(config)
     for flag, rate in {
         "--dropout": config.dropout,
         "--input-dropout": config.input_dropout,

@@ -1,5 +1,6 @@
 """Normalisations that a net can put before its activations."""
 
+import math
 from typing import Literal
 
 import flax.linen as nn
@@ -17,15 +18,23 @@ GROUPS = 32
 GROUP_CHANNELS = 2
 """Channels that a group has at least: of 32 groups, that is those of the narrowest layers of a
 ResNet-50, of 64 channels."""
+GROUP_VALUES = 8
+"""Channels times positions that a group has at least. Of two values nothing is left but which is
+larger: dense layers in groups of two units hardly train."""
 
 
-def groups_of(channels: int) -> int:
-    """Groups of group normalisation: the most that divide the channels, up to 32, of 2 at least.
+def groups_of(channels: int, positions: int) -> int:
+    """Groups of group normalisation: the most that divide the channels, up to 32, of 2 channels and
+    8 values at least.
 
-    64 channels and their multiples have 32, as published. A single channel in each would be another
-    norm: instance norm (Ulyanov et al. 2016).
+    64 channels and their multiples have 32, as published, where there are 4 positions or more. A
+    single channel in each would be another norm: instance norm (Ulyanov et al. 2016).
+
+    Args:
+        positions: of a channel; 1 of the units of a dense layer.
     """
-    most = max(1, min(GROUPS, channels // GROUP_CHANNELS))
+    fewest = max(GROUP_CHANNELS, -(-GROUP_VALUES // positions))
+    most = max(1, min(GROUPS, channels // fewest))
     return max(n for n in range(1, most + 1) if channels % n == 0)
 
 
@@ -73,4 +82,5 @@ def normalise(
             axes = tuple(range(1, x.ndim))
             return nn.LayerNorm(reduction_axes=axes, feature_axes=-1, **shared)(x)
         case "group":
-            return nn.GroupNorm(num_groups=groups_of(x.shape[-1]), **shared)(x)
+            groups = groups_of(x.shape[-1], math.prod(x.shape[1:-1]))
+            return nn.GroupNorm(num_groups=groups, **shared)(x)

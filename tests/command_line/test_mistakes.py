@@ -64,6 +64,8 @@ REFUSED = {
     "run mlp --epochs 0": "--epochs 0: at least 1",
     "run mlp --width 0": "--width 0: every layer needs at least one unit",
     "run mlp --batch-size 9999 --dataset digits": "--batch-size 9999 is larger than the training",
+    "run mlp --norm batch --batch-size 1 --dataset digits": "--batch-size 1: by batch norm",
+    "run convnet --norm batch --batch-size 1 --dataset digits": "--batch-size 1: by batch norm",
     "run mlp --dataset mnits": "unknown data set 'mnits'; did you mean 'mnist'?",
     "run mlp --dataset file": "--dataset file needs --data-file",
     "run mlp --data-file x.npz": "--data-file goes with --dataset file",

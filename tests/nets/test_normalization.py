@@ -38,10 +38,29 @@ GROUPS = {
 }  # fmt: skip
 
 
+FEW_POSITIONS = {
+    (8, 1): 1, (10, 1): 1, (16, 1): 2, (64, 1): 8, (84, 1): 7, (120, 1): 15, (512, 1): 32,
+    (64, 2): 16, (34, 5): 17,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(("channels", "groups"), GROUPS.items())
 def test_groups_divide_the_channels_and_are_never_single_ones(channels, groups):
-    assert groups_of(channels) == groups
+    assert groups_of(channels, 16) == groups
     assert channels % groups == 0 and (channels == 1 or channels // groups > 1)
+
+
+@pytest.mark.parametrize(("shape", "groups"), FEW_POSITIONS.items())
+def test_groups_of_few_positions_hold_eight_values_where_there_are_as_many(shape, groups):
+    channels, positions = shape
+    assert groups_of(channels, positions) == groups
+    assert channels % groups == 0
+    assert channels // groups * positions >= 8
+
+
+def test_units_of_a_dense_layer_are_not_normalised_to_their_signs():
+    output, _ = normalised(X[:, 0, 0], norm="group")
+    assert np.unique(np.round(np.abs(output), 2)).size > 16
 
 
 @pytest.mark.parametrize("norm", ["batch", "layer", "group"])
