@@ -81,7 +81,8 @@ def max_norm(limit: float | jax.Array, where: Where = kernels) -> optax.Gradient
             if not where(path, weights):
                 return step
             stepped = weights + step
-            return step - (1 - _shrinkage(stepped, limit)) * stepped
+            factor = _shrinkage(stepped, limit)
+            return jnp.where(factor < 1, factor * stepped - weights, step)
 
         return jax.tree_util.tree_map_with_path(constrain, updates, params), state
 
@@ -134,8 +135,8 @@ class Dropout(nn.Module):
             return x
         dropped = jnp.clip(jnp.round(jnp.asarray(self.rate, jnp.float32) * 65_536), 0, 65_535)
         keep = _keep_mask(self.make_rng(self.rng_collection), dropped.astype(jnp.uint32), x.shape)
-        scale = (65_536 / (65_536 - dropped)).astype(x.dtype)
-        return jnp.where(keep, x * scale, jnp.zeros_like(x))
+        scale = 65_536 / (65_536 - dropped)  # rounded to bfloat16, it would shift the expectation
+        return jnp.where(keep, (x * scale).astype(x.dtype), jnp.zeros_like(x))
 
 
 class GaussianNoise(nn.Module):
@@ -178,7 +179,9 @@ def _chosen(params: Any, where: Where) -> list[jax.Array]:
 def _shrinkage(weights: jax.Array, limit: float | jax.Array) -> jax.Array:
     """The factor, at most 1, that brings each unit's norm to the limit; zero weights give 1."""
     axes = tuple(range(weights.ndim - 1))
-    norms = jnp.sqrt(jnp.sum(jnp.square(weights), axis=axes, keepdims=True))
+    largest = jnp.max(jnp.abs(weights), axis=axes, keepdims=True, initial=0)
+    unit = jnp.where(largest > 1, largest, 1)  # squares of large weights would overflow
+    norms = unit * jnp.sqrt(jnp.sum(jnp.square(weights / unit), axis=axes, keepdims=True))
     bound = jnp.asarray(limit, weights.dtype)
     largest = jnp.maximum(norms, bound)
     return bound / jnp.maximum(largest, jnp.finfo(weights.dtype).tiny)

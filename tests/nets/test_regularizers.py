@@ -113,6 +113,19 @@ def test_max_norm_leaves_short_units_alone_to_the_bit():
     assert np.all(updates[:, 1] != step[:, 1])
 
 
+@pytest.mark.parametrize("size", [1e2, 1e7, 1e20, 1e36])
+def test_max_norm_after_steps_of_any_size(size):
+    weights = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    step = (size * np.random.default_rng(1).normal(size=(20, 3))).astype(np.float32)
+    for before, change in ((weights, step), (1e-3 * weights, step), (step, 0 * step)):
+        found = constrained(2.0, {"kernel": change}, {"kernel": before})["kernel"]
+        after = before.astype(np.float64) + np.asarray(found)
+        expected = before.astype(np.float64) + change
+        expected *= 2 / np.linalg.norm(expected, axis=0)
+        tolerance = 1e-6 * np.abs(before).max()
+        np.testing.assert_allclose(after, expected, rtol=2e-6, atol=tolerance)
+
+
 def test_max_norm_of_zero_weights_and_of_a_zero_limit():
     zero = {"kernel": jnp.zeros((3, 2))}
     for limit in (0.0, 1.0):
@@ -303,3 +316,15 @@ def test_noise_that_falls_linearly_to_zero():
         spreads.append(float(np.std(np.asarray(noise))))
     np.testing.assert_allclose(spreads, [2, 1.5, 1, 0.5, 0, 0], rtol=0.02)
     assert int(state["schedule"]["steps"]) == 6
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.3, 0.45])
+def test_dropout_in_half_precision_keeps_the_expectation(rate):
+    x = np.random.default_rng(0).uniform(1, 2, size=(1000, 400))
+    x = jnp.asarray(x, jnp.bfloat16)
+    key = {"dropout": jax.random.key(0)}
+    y = jax.jit(lambda x: Dropout(rate).apply({}, x, train=True, rngs=key))(x)
+    kept = np.asarray(y.astype(jnp.float32), np.float64)
+    factor = (kept[kept > 0] / np.asarray(x.astype(jnp.float32), np.float64)[kept > 0]).mean()
+    assert y.dtype == jnp.bfloat16
+    assert factor * (1 - round(rate * 65_536) / 65_536) == pytest.approx(1, abs=1e-4)
