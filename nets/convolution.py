@@ -150,12 +150,16 @@ def input_gradient(
     turned = swapped.reshape(*window, outputs // groups, groups * inputs)
     padding = [_transposed_padding(w, n) for w, n in zip(windows, space, strict=True)]
     dilation = [w.stride for w in windows]
+    spread = [(n - 1) * step + 1 for n, step in zip(g.shape[1:-1], dilation, strict=True)]
+    cut = [min(a, 0) + min(b, 0) for a, b in padding]
+    if any(n + less <= 0 for n, less in zip(spread, cut, strict=True)):
+        return jnp.zeros((len(g), *space, groups * inputs), g.dtype)  # no window sees an input
     if min(map(min, padding)) < 0:
         # XLA's convolution on a CPU reads beyond its input if it is cut before and padded after.
-        cut = [
+        inner = [
             (min(a, 0), min(b, 0), step - 1) for (a, b), step in zip(padding, dilation, strict=True)
         ]
-        g = jax.lax.pad(g, jnp.zeros((), g.dtype), [(0, 0, 0), *cut, (0, 0, 0)])
+        g = jax.lax.pad(g, jnp.zeros((), g.dtype), [(0, 0, 0), *inner, (0, 0, 0)])
         padding = [(max(a, 0), max(b, 0)) for a, b in padding]
         dilation = [1] * axes
     if form := cpu_form(turned, windows, groups, padding, space):

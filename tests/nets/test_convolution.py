@@ -169,3 +169,15 @@ def test_half_precision_stays_half():
     x, kernel, g = (jnp.asarray(a, jnp.bfloat16) for a in (x, kernel, g))
     found = compiled.with_gradients(lambda x, k: convolve(x, k, window, groups), g, x, kernel)
     assert {leaf.dtype for leaf in found} == {jnp.dtype("bfloat16")}
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 16, 4), (1, 1, 5, 2), (2, 1, 7, 2), (2, 2, 8, 3)])
+def test_where_no_window_sees_an_input_its_gradient_is_zero(shape):
+    size, reach, stride, padding = shape
+    window = windows((size, size), reach, stride, padding)
+    x, kernel = np.ones((2, size, size, 3), "f"), np.ones((reach, reach, 3, 4), "f")
+    g = np.ones((2, *(w.output_size(size) for w in window), 4), "f")
+    ours = jax.jit(convolution.cpu_gradients, static_argnums=(0, 1))(window, 1, x, kernel, g)
+    theirs = jax.jit(convolution.xla_gradients, static_argnums=(0, 1))(window, 1, x, kernel, g)
+    for mine, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(mine, other)
