@@ -76,7 +76,8 @@ def _range(counts: np.ndarray) -> str:
 
 
 def _share(ways: np.ndarray) -> str:
-    return f"{100 * ways.flat[0] / ways.max():.3g} %"
+    share = 100 * ways.flat[0] / ways.max()
+    return f"{share:.0f} %" if share >= 10 else f"{share:.2g} %"
 
 
 def _unpadded(windows: Windows) -> Windows:

@@ -217,6 +217,8 @@ def test_padding_that_a_net_needs_is_told():
     assert "without padding nothing would be left for conv_4" in text
     even = visit_lines(read(Stack(size=2, stride=2, depth=1), (8, 8)))
     assert even[0] == "conv_1 visits each pixel once"
+    apart = " ".join(visit_lines(read(Stack(size=2, stride=2, depth=2), (8, 8))))
+    assert "paths to conv_2: the top left corner has 100 % of those of the pixel with" in apart
 
 
 def test_a_pool_over_everything_sees_everything():
