@@ -81,8 +81,8 @@ def refuse_batch_of_one(config: Any) -> None:
     """Raises `UsageError` of a batch that batch norm of units without positions cannot take."""
     if config.optimizer.batch_size == 1:
         raise UsageError(
-            "--batch-size 1: by batch norm every unit of a dense layer would be what is added to "
-            "it, whatever the input; take 2 or more, or another norm"
+            "--batch-size 1: by batch norm every unit of a dense layer would give its bias, "
+            "whatever the input; take 2 or more, or another norm"
         )
 
 

@@ -66,8 +66,7 @@ def pack(opened: Reopened, out: str | pathlib.Path | None = None) -> tuple[pathl
         raise UsageError(f"{folder / 'record.json'} cannot be read: {error}") from None
     metrics = [Metric(**metric) for metric in opened.contents["metrics"]]
     analysis = results.answer(study, metrics, lines, max(1, looks_of(opened.contents))).analysis
-    looks = opened.contents["looks"]
-    paragraph = methods(study, record, answer.methods(analysis), looks)
+    paragraph = methods(study, record, answer.methods(analysis), opened.contents["looks"])
     if not _holds_sources(folder, record):
         paragraph += " The archive of its sources is lost."
     if name := results.saved_otherwise(folder, opened.contents, analysis):
