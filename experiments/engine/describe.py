@@ -83,12 +83,16 @@ def effective_lines(
     noise = jax.random.normal(jax.random.key(1), (NOISE_INPUTS, *sample.shape[1:]), sample.dtype)
     variables = jax.jit(functools.partial(net.init, train=False))(jax.random.key(0), sample)
     field = effective_receptive_field(net, variables, noise, last.path, filters=NOISE_FILTERS)
-    size = by([round(effective_size(field), 1)] * len(axes))
-    theory = by([field.size for field in last.fields or ()])
+    side = effective_size(field)
+    size = by([round(side, 1)] * len(axes))
+    reach = [field.size for field in last.fields or ()]
+    theory = by(reach)
     name = "/".join(last.path) or last.kind
     text = f"{name} sees {theory} in theory, effectively {size} of {by(axes)} at initialisation"
     count = f"{NOISE_INPUTS} inputs of noise, {min(NOISE_FILTERS, last.outputs[-1])} filters"
-    return wrap(f"{text} (gradients above 4.55 % of the largest; {count})", width)
+    beyond = round(side ** len(axes)) > math.prod(map(min, reach, axes))
+    more = ": beyond its windows, as a norm over positions looks" if beyond else ""
+    return wrap(f"{text} (gradients above 4.55 % of the largest; {count}){more}", width)
 
 
 def _by_module(params: Tree, listed: Collection[Path]) -> dict[Path, dict[str, Any]]:

@@ -15,10 +15,12 @@ from experiments.engine.describe import describe_net, effective_lines
 from experiments.engine.layer_text import layer_table, total_lines, window_text
 from experiments.engine.visit_text import visit_lines
 from nets.cells import LSTM
+from nets.convnet import ConvNet
 from nets.geometry import Window
 from nets.language import LanguageModel
 from nets.layers import Layer, layers, totals
 from nets.recurrent import RecurrentStack
+from nets.specs import parse_blocks
 
 
 class Stack(nn.Module):
@@ -228,6 +230,16 @@ def test_a_pool_over_everything_sees_everything():
     assert "paths to pool" in visit_lines(found)[1]
     line = effective_lines(Pooled(), sample, found)[0]
     assert line.startswith("conv sees 3x3 in theory, effectively 3.0x3.0 of 6x5 at initialisation")
+
+
+def test_what_looks_beyond_the_windows_is_told():
+    """A norm over positions ties each to all of the map."""
+    shape = (1, 24, 1)
+    for norm, beyond in (("batch", False), ("group", True)):
+        net = ConvNet(parse_blocks("8k3 8k3"), 2, norm=norm)
+        line = " ".join(effective_lines(net, jnp.zeros(shape), read(net, shape[1:])))
+        assert line.startswith("conv_2 sees 5 in theory")
+        assert line.endswith("as a norm over positions looks") == beyond
 
 
 def test_nothing_is_measured_where_it_takes_too_long(monkeypatch):
