@@ -158,8 +158,7 @@ def train_group(
             diagnosis = program.diagnose(state, *lanes, xs) if program.diagnose else None
             found = (sums, scores, diverged, stopped, diagnosis)
             recorder.pending.append(Evaluation(epoch + 1, steps, *found))
-        if epoch + 1 < epochs:
-            recorder.offer(Position(epoch + 1, 0), state, sums)
+        recorder.offer(Position(epoch + 1, 0), state, sums)
     recorder.flush()
     if work.states:
         recorder.save(work.states, Position(epochs, 0), state, sums)

@@ -99,7 +99,7 @@ def test_a_finished_study_has_nothing_to_do(whole, resume, tmp_path):
 def test_a_begun_group_is_taken_up_before_other_programs(train_toy, monkeypatch, tmp_path):
     """Stopped in the second program, then resumed with more seeds in the first as well."""
     grid = {"config": CONFIG, "vary": {"power": ["square", "quartic"]}}
-    stop_at(monkeypatch, 6 + 4)
+    stop_at(monkeypatch, 7 + 4)
     with pytest.raises(Interrupted):
         train_toy(**grid, seeds=2, out=tmp_path)
     monkeypatch.undo()
@@ -133,7 +133,7 @@ def test_without_its_checkpoint_a_group_begins_again_without_a_double_line(
 def test_a_damaged_line_of_tuning_while_reporting(train_toy, monkeypatch, tmp_path):
     """Tuning trains again first and clears the checkpoint: reporting starts without leftovers."""
     grid = {**GRID, "tune": {"decay": [0.0, 0.01]}, "tune_seeds": 1, "seeds": 2}
-    stop_at(monkeypatch, 6 + 4)
+    stop_at(monkeypatch, 7 + 4)
     with pytest.raises(Interrupted):
         train_toy(**grid, out=tmp_path)
     monkeypatch.undo()
@@ -159,7 +159,7 @@ def test_patience_is_resumed_while_some_lanes_have_stopped(train, monkeypatch, t
     finals = [whole.lines["report", cell, (), 0] for cell in range(3)]
     assert finals[0]["step"] == 60 > finals[1]["step"] and finals[1]["status"] == "finished"
     assert finals[2]["status"] == "diverged"
-    for question in (7, 11):
+    for question in (7, 11, 13):
         stop_at(monkeypatch, question)
         with pytest.raises(Interrupted):
             train(SELECTIVE, config, **grid, **given, out=tmp_path / str(question))
@@ -190,6 +190,19 @@ def test_a_folder_without_its_study_or_in_use(whole, resume, tmp_path):
     (folder / "study.json").unlink()
     code, _, err = resume(folder)
     assert (code, err) == (2, f"toy.py: {folder} is not a study folder: it has no study.json\n")
+
+
+def test_a_trained_group_stops_before_its_final_evaluation(train_toy, monkeypatch, tmp_path):
+    """That can take long, and what was trained is on the disk before it."""
+    stop_at(monkeypatch, 1 + CONFIG.epochs)
+    with pytest.raises(Interrupted):
+        train_toy(**GRID, seeds=1, out=tmp_path)
+    monkeypatch.undo()
+    begun = sorted_lines(tmp_path)
+    assert len(begun) == 2 * CONFIG.epochs and (tmp_path / "checkpoints").exists()
+    train_toy(**GRID, seeds=1, out=tmp_path)
+    assert set(begun) < set(sorted_lines(tmp_path))
+    assert sorted_lines(tmp_path) == sorted_lines(train_toy(**GRID, seeds=1).folder)
 
 
 def test_a_time_limit_saves_and_says_so(train_toy, tmp_path):
