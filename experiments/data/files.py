@@ -17,6 +17,18 @@ def check_folder(manual_dir: Path) -> None:
         raise UsageError(f"--manual-dir {manual_dir}: there is no such folder")
 
 
+def content(path: Path) -> bytes:
+    """The bytes of a publisher's file.
+
+    Raises:
+        DataMissingError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataMissingError(f"{path} cannot be read: {error.strerror}") from None
+
+
 def decoded(where: str, data: bytes) -> str:
     """The text of a file, without a byte-order mark.
 
@@ -78,7 +90,7 @@ def read(file: File, places: Mapping[str, Path]) -> Iterator[tuple[Part, bytes]]
 
 def _open(file: File, part: Part, path: Path) -> dict[str, bytes]:
     """The part alone from a file that is it, or all parts from their packed file."""
-    data = path.read_bytes()
+    data = content(path)
     if _sha256(data) == file.sha256:
         contents = unpack(file.name, data, [each.name for each in file.parts])
         for each in file.parts:
@@ -111,7 +123,8 @@ def _whose(sha256: str) -> str:
         for file, part in parts_of(other):
             if sha256 in (file.sha256, part.sha256):
                 name = file.name if sha256 == file.sha256 else part.name
-                return f": it is {name} of {other.name}; keep one folder per set"
+                kept = "keep the publisher's names, and one folder per set"
+                return f": it is {name} of {other.name}; {kept}"
     return ": truncated, damaged or another file"
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.format import open_memmap
 
 from experiments.data.dataset import Dataset, Spec, digest_of, make_dataset
 from experiments.data.published import Published
@@ -50,7 +51,7 @@ def load(published: Published, manual_dir: Path | None) -> Dataset:
     if dataset is None:
         try:
             _prepare(published, folder, manual_dir)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # array_record's writer raises the latter
             raise UsageError(
                 f"{published.name} cannot be prepared in {folder.parent}: {error}\n"
                 "Make room there, or name another folder with ABLAX_DATA_DIR."
@@ -65,13 +66,10 @@ def _open(published: Published, folder: Path) -> Dataset | None:
     """The set in `folder`, or None where it is missing, incomplete or damaged."""
     try:
         splits = {
-            split: {
-                name: np.load(folder / f"{split}_{name}.npy", mmap_mode="r", allow_pickle=False)
-                for name in TYPES
-            }
+            split: {name: open_memmap(folder / f"{split}_{name}.npy", mode="r") for name in TYPES}
             for split in SPLITS
         }
-    except (OSError, ValueError):
+    except Exception:  # whatever a damaged file makes the reader stumble over
         return None
     dataset = make_dataset(published.name, splits, Spec(published.shape, published.classes))
     return dataset if dataset.digest == published.digest else None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.data.dataset import Dataset
-from experiments.data.files import check_folder, decoded
+from experiments.data.files import check_folder, content, decoded
 from experiments.data.prepared import data_dir
 from experiments.data.text import SPLITS, Unit, cut, make_text
 from experiments.engine.errors import DataMissingError
@@ -154,10 +154,13 @@ def _file(name: str, source: Source, file: str, manual_dir: Path | None) -> str:
     plain, digest = source.unzipped
     for place in (folder / source.folder / plain, folder / plain):
         if plain and place.is_file():
-            return _text(str(place), place.read_bytes(), digest)
+            return _text(str(place), content(place), digest)
     for place in places:
         if place.is_file():
-            return _text(str(place), place.read_bytes(), source.files[file])
+            data = content(place)
+            if place == kept and _sha256(data) != source.files[file]:
+                continue  # a download that was damaged since: once more
+            return _text(str(place), data, source.files[file])
     reason = f"{file} is not in {folder / source.folder}"
     if manual_dir is None and source.url:
         try:
@@ -178,7 +181,7 @@ def _file(name: str, source: Source, file: str, manual_dir: Path | None) -> str:
 
 def _text(where: str, data: bytes, expected: str) -> str:
     """The text of a file, or of an archive's one file, if it is the published one."""
-    found = hashlib.sha256(data).hexdigest()
+    found = _sha256(data)
     if expected and found != expected:
         raise DataMissingError(
             f"{where} is not the published file ({len(data):,} bytes)\n"
@@ -190,6 +193,10 @@ def _text(where: str, data: bytes, expected: str) -> str:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             data = archive.read(archive.namelist()[0])
     return decoded(where, data)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _keep(path: Path, data: bytes) -> None:

@@ -11,7 +11,6 @@ from experiments.engine.config import replace
 from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Data
 from experiments.engine.folder import read_study, write_study
-from experiments.engine.jobs import missing_replicas
 from experiments.engine.lease import lease
 from experiments.engine.log import Log, finished, read_lines
 from experiments.engine.plan import Override
@@ -19,6 +18,7 @@ from experiments.engine.prepare import Prepared, epochs_of, prepare_programs, sh
 from experiments.engine.reopen import Reopened
 from experiments.engine.sealed import write_bytes
 from experiments.engine.study import Study, specification
+from experiments.engine.tuning import missing_replicas
 
 ANSWERS = ("metrics.jsonl", "results.csv", "tuning.csv", "report.txt", "analysis.json")
 
@@ -88,7 +88,7 @@ def _refuse(opened: Reopened, epochs: int) -> int:
         raise UsageError("--epochs: this study varies its epochs")
     if epochs < before:
         raise UsageError(f"--epochs {epochs}: the study has {before} already")
-    if missing_replicas(study, finished(read_lines(opened.folder))):
+    if missing_replicas(study, opened.metrics, finished(read_lines(opened.folder))):
         raise UsageError(f"--epochs: finish the study first: `resume {opened.folder}`")
     if not opened.contents.get("extendable"):
         raise UsageError(

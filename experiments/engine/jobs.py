@@ -1,7 +1,7 @@
 """The replicas of a study: which there are, what identifies each, and which share a program."""
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.engine.config import replace, spell, split
@@ -83,10 +83,3 @@ def programs(jobs: Sequence[Job]) -> dict[Any, list[Job]]:
     for job in jobs:
         groups.setdefault(split(job.config)[0], []).append(job)
     return groups
-
-
-def missing_replicas(study: Study, done: Collection[tuple[Any, ...]]) -> int:
-    """How many replicas of both phases have no final line."""
-    tuned = sum(job.key not in done for job in tuning_jobs(study))
-    reported = {(cell, seed) for phase, cell, _, seed in done if phase == "report"}
-    return tuned + len(set(reporting_pairs(study)) - reported)

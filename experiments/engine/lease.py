@@ -15,6 +15,8 @@ from experiments.engine.errors import UsageError
 
 BEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
+PROCESS = uuid.uuid4().hex
+"""This process: after a restart in a container another one has its number."""
 
 
 @contextlib.contextmanager
@@ -22,13 +24,17 @@ def lease(folder: pathlib.Path) -> Iterator[Callable[[], bool]]:
     """Holds the folder while the block runs; gives a question: was it lost to another process?
 
     The file is made atomically and rewritten every few seconds. It counts as abandoned when it
-    has not been rewritten for a minute, or when its process on this machine is gone.
+    has not been rewritten for a minute, or when its process on this machine is gone. One from the
+    future, of before the clock was set back, is watched for two of its beats.
 
     Raises:
         UsageError: another process holds the folder.
     """
     path = folder / "lease.json"
-    mine = {"host": socket.gethostname(), "pid": os.getpid(), "token": uuid.uuid4().hex}
+    mine = {
+        "host": socket.gethostname(), "pid": os.getpid(), "process": PROCESS,
+        "token": uuid.uuid4().hex,
+    }  # fmt: skip
     _take(path, mine)
     stop = threading.Event()
     beat = threading.Thread(target=_beat, args=(path, mine, stop), daemon=True)
@@ -104,25 +110,40 @@ def _read(path: pathlib.Path) -> dict[str, object]:
     """Who holds the folder; nothing where that cannot be read."""
     try:
         found = json.loads(path.read_text())
-        return {"host": str(found["host"]), "pid": int(found["pid"]), "token": found["token"]}
+        return {
+            "host": str(found["host"]), "pid": int(found["pid"]),
+            "process": found.get("process", ""), "token": found["token"],
+        }  # fmt: skip
     except (OSError, ValueError, TypeError, KeyError):
         return {}
 
 
 def _abandoned(path: pathlib.Path, holder: dict[str, object]) -> bool:
-    try:
-        age = time.time() - path.stat().st_mtime
-    except FileNotFoundError:
+    beaten = _beaten(path)
+    if beaten is None:
         return True
-    if holder.get("host") != socket.gethostname():
-        return age > STALE_SECONDS
-    try:
-        os.kill(int(str(holder["pid"])), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
+    if holder.get("host") == socket.gethostname():
+        if holder["pid"] == os.getpid() and holder["process"] != PROCESS:
+            return True
+        try:
+            os.kill(int(str(holder["pid"])), 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+    age = time.time() - beaten
+    if age < -STALE_SECONDS:
+        time.sleep(2 * BEAT_SECONDS)
+        return _beaten(path) in (beaten, None)
     return age > STALE_SECONDS
+
+
+def _beaten(path: pathlib.Path) -> float | None:
+    """When the file was last rewritten; None if it is gone."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return None
 
 
 def _beat(path: pathlib.Path, mine: dict[str, object], stop: threading.Event) -> None:

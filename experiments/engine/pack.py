@@ -14,7 +14,7 @@ from experiments.engine import answer, results
 from experiments.engine.config import describe, get, leaves, spell
 from experiments.engine.errors import UsageError
 from experiments.engine.folder import looks_of
-from experiments.engine.jobs import missing_replicas, reporting_pairs
+from experiments.engine.jobs import reporting_pairs
 from experiments.engine.log import finished, read_lines
 from experiments.engine.parameters import DIGEST, digest_of, parameters_path, read_parameters
 from experiments.engine.paths import file_to_write
@@ -22,9 +22,9 @@ from experiments.engine.prepare import epochs_of
 from experiments.engine.reopen import Reopened
 from experiments.engine.sealed import read_json, write_bytes
 from experiments.engine.sources import ROOT, archived_digests
-from experiments.engine.statistics import Metric
 from experiments.engine.study import Study, factors, label
 from experiments.engine.tables import contradiction, read_results
+from experiments.engine.tuning import missing_replicas
 from experiments.engine.wording import count
 
 LEFT_OUT = ("checkpoints", "lease.json")
@@ -56,16 +56,17 @@ def pack(opened: Reopened, out: str | pathlib.Path | None = None) -> tuple[pathl
     if target.resolve().is_relative_to(folder):
         raise UsageError(f"{target} is inside the study; choose another --out")
     lines = read_lines(folder)
-    if missing := missing_replicas(study, finished(lines)):
-        raise UsageError(f"{folder}: {missing} replicas are missing; `resume {folder}` trains them")
+    if missing := missing_replicas(study, opened.metrics, finished(lines)):
+        what = f"{count(missing, 'replica')} not finished"
+        raise UsageError(f"{folder}: {what}; `resume {folder}` goes on")
     _refuse_other_parameters(folder, lines)
     _refuse_other_table(folder, study, lines)
     try:
         record = read_json(folder / "record.json")
     except (OSError, ValueError) as error:
         raise UsageError(f"{folder / 'record.json'} cannot be read: {error}") from None
-    metrics = [Metric(**metric) for metric in opened.contents["metrics"]]
-    analysis = results.answer(study, metrics, lines, max(1, looks_of(opened.contents))).analysis
+    looks = max(1, looks_of(opened.contents))
+    analysis = results.answer(study, opened.metrics, lines, looks).analysis
     paragraph = methods(study, record, answer.methods(analysis), opened.contents["looks"])
     if not _holds_sources(folder, record):
         paragraph += " The archive of its sources is lost."
@@ -75,6 +76,7 @@ def pack(opened: Reopened, out: str | pathlib.Path | None = None) -> tuple[pathl
             f"`resume {folder}` writes it anew"
         )
     files = _files(folder)
+    files.pop(MANIFEST, None)  # of the archive that the folder was unpacked from
     files[METHODS] = (
         f"# Methods\n\n{textwrap.fill(paragraph, 100, break_on_hyphens=False)}\n".encode()
     )

@@ -9,11 +9,11 @@ from experiments.engine import results
 from experiments.engine.config import coerce, leaf_of, leaves, replace
 from experiments.engine.errors import UsageError
 from experiments.engine.folder import looks_of, read_study
-from experiments.engine.jobs import missing_replicas
 from experiments.engine.log import damaged_lines, finished, read_lines
 from experiments.engine.record import lost_record
 from experiments.engine.statistics import Metric
 from experiments.engine.study import Part, Study, make_study
+from experiments.engine.tuning import missing_replicas
 from experiments.engine.values import choices_of
 
 if TYPE_CHECKING:
@@ -35,9 +35,10 @@ class Reopened:
 
     def answer(self, lines: Sequence[Mapping[str, Any]], width: int) -> "results.Answer | None":
         """What recorded lines say so far; None while no replica has finished."""
-        if not self.metrics or not finished(lines):
+        done = finished(lines)
+        if not self.metrics or not done:
             return None
-        unfinished = missing_replicas(self.study, finished(lines))
+        unfinished = missing_replicas(self.study, self.metrics, done)
         looks = 0 if unfinished else looks_of(self.contents)
         return results.answer(self.study, self.metrics, lines, looks, width)
 

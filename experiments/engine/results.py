@@ -14,7 +14,7 @@ from experiments.data.dataset import Dataset
 from experiments.engine.analysis import analyse, to_json
 from experiments.engine.config import nearest
 from experiments.engine.errors import UsageError
-from experiments.engine.jobs import Job, make_job, reporting_pairs, reporting_seeds
+from experiments.engine.jobs import Job, reporting_seeds
 from experiments.engine.log import finished
 from experiments.engine.pairing import score
 from experiments.engine.parameters import DIGEST
@@ -23,7 +23,14 @@ from experiments.engine.statistics import Analysis, Grid, Metric
 from experiments.engine.study import Part, Study, factors, label
 from experiments.engine.tables import LINE_FIELDS
 from experiments.engine.text import render, render_exploratory, table
-from experiments.engine.tuning import Done, Tuned, choices, recorded, tuning_text
+from experiments.engine.tuning import (
+    Done,
+    Tuned,
+    choices,
+    recorded,
+    report_jobs,
+    tuning_text,
+)
 from experiments.engine.verdicts import diagnosis_text
 
 
@@ -59,17 +66,6 @@ def metrics(study: Study, datasets: Sequence[Dataset]) -> list[Metric]:
             "1; 0.01 is one percentage point"
         )
     return [known.pop(name), *known.values()]
-
-
-def report_jobs(study: Study, chosen: Mapping[tuple[int, int | None], Tuned]) -> list[Job]:
-    """The reporting replicas, at the tuned values, as far as those are known."""
-    jobs = []
-    for cell, seed in reporting_pairs(study):
-        tuned = chosen.get((cell, seed)) or chosen.get((cell, None))
-        if study.cells[cell].tune and tuned is None:
-            continue
-        jobs.append(make_job(study, "report", cell, tuned.values if tuned else {}, seed))
-    return jobs
 
 
 def make_grid(study: Study, jobs: Sequence[Job], done: Done, column: str) -> Grid:

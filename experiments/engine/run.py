@@ -24,7 +24,7 @@ from experiments.engine.folder import (
     most_devices,
     write_study,
 )
-from experiments.engine.jobs import missing_replicas, tuning_jobs
+from experiments.engine.jobs import tuning_jobs
 from experiments.engine.lease import lease
 from experiments.engine.log import Log, damaged_lines, finished, read_lines
 from experiments.engine.parameters import damage_told
@@ -42,6 +42,7 @@ from experiments.engine.statistics import Analysis, Metric
 from experiments.engine.study import Study, make_study
 from experiments.engine.tables import write_results
 from experiments.engine.train import Work
+from experiments.engine.tuning import known_reports, missing_replicas, superseded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,7 +213,7 @@ def _train(
             echo(text)
         begun = begun_keys(saved[:2])
         log.keep({*done, *begun})
-        missing = missing_replicas(study, done)
+        missing = missing_replicas(study, [metric], done)
         if not missing:
             echo("every replica was trained before: nothing to do")
             tell_other_sources(folder, echo)
@@ -231,8 +232,12 @@ def _train(
             )  # fmt: skip
             session = Session(study, prepared, done, work, pool, echo)
             train_jobs(session, tuning_jobs(study), "tuning")
-            chosen = results.choices(study, metric, done)
-            train_jobs(session, results.report_jobs(study, chosen), "training")
+            jobs = known_reports(study, [metric], done)
+            if old := superseded(jobs, done):
+                log.rewind(old, -1)
+                for key in old:
+                    del done[key]
+            train_jobs(session, jobs, "training")
     programs = [future.result()[0] for future in session.compiled.values()]
     traces = [program.traces["train"] for program in programs]
     once = "one trace each" if set(traces) == {1} else f"traces {traces}"

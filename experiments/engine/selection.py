@@ -117,7 +117,8 @@ def note_best(
         step: updates done.
         evaluated: the parameters and model state that were scored.
         scores: the validation metrics.
-        alive: whether the replica still trains; one that does not is left as it is.
+        alive: whether the replica still trains. One that diverged has no better score any more: its
+            patience runs out, too, so that no group trains on for it alone.
     """
     if config.keep == "last":
         return best
@@ -125,11 +126,11 @@ def note_best(
     gain = metric.direction * (scores[metric.name] - best.scores[metric.name])
     first = best.step == RUNNING
     better = alive & jnp.isfinite(scores[metric.name]) & (first | (gain > 0))
-    waited = jnp.where(better, 0, best.waited + alive.astype(jnp.int32))
+    running = best.stopped == RUNNING
+    waited = jnp.where(better, 0, best.waited + running.astype(jnp.int32))
     stopped = best.stopped
     if config.patience is not None:
-        over = alive & (waited >= config.patience)
-        stopped = jnp.where(over, step, stopped)
+        stopped = jnp.where(running & (waited >= config.patience), step, stopped)
     old = (best.params, best.model_state, best.scores, best.step)
     new = (*evaluated, scores, step)
     kept = jax.tree.map(lambda new, old: jnp.where(better, new, old), new, old)

@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 
 from experiments.engine.config import spell
-from experiments.engine.jobs import make_job, part_cells, reporting_pairs, tuning_jobs, tuning_seeds
+from experiments.engine.jobs import (
+    Job,
+    make_job,
+    part_cells,
+    reporting_pairs,
+    tuning_jobs,
+    tuning_seeds,
+)
 from experiments.engine.statistics import Metric, select
 from experiments.engine.study import Study, label
 
@@ -91,6 +98,42 @@ def choices(study: Study, metric: Metric, done: Done) -> dict[tuple[int, int | N
     }
 
 
+def report_jobs(study: Study, chosen: Mapping[tuple[int, int | None], Tuned]) -> list[Job]:
+    """The reporting replicas, at the tuned values, as far as those are known."""
+    jobs = []
+    for cell, seed in reporting_pairs(study):
+        tuned = chosen.get((cell, seed)) or chosen.get((cell, None))
+        if study.cells[cell].tune and tuned is None:
+            continue
+        jobs.append(make_job(study, "report", cell, tuned.values if tuned else {}, seed))
+    return jobs
+
+
+def known_reports(study: Study, metrics: Sequence[Metric], done: Done) -> list[Job]:
+    """The reporting replicas, once those that tune their cells have finished.
+
+    Args:
+        metrics: what is measured, the primary metric first; nothing before training has begun.
+    """
+    return report_jobs(study, choices(study, metrics[0], done)) if metrics else []
+
+
+def missing_replicas(study: Study, metrics: Sequence[Metric], done: Done) -> int:
+    """How many replicas of both phases have no final line, those that report at what was chosen."""
+    tuned = sum(job.key not in done for job in tuning_jobs(study))
+    reports = {key for key in done if key[0] == "report"}
+    reports -= superseded(known_reports(study, metrics, done), done)
+    reported = {(cell, seed) for _, cell, _, seed in reports}
+    return tuned + len(set(reporting_pairs(study)) - reported)
+
+
+def superseded(jobs: Sequence[Job], done: Done) -> set[tuple[Any, ...]]:
+    """Those of `done` that reported at another value than `jobs` do: tuning, trained again since,
+    gave it up."""
+    now = {(job.cell, job.seed): job.key for job in jobs}
+    return {key for key in done if key[0] == "report" and now.get((key[1], key[3]), key) != key}
+
+
 def tuning_text(
     study: Study, chosen: Mapping[tuple[int, int | None], Tuned], metric: Metric, width: int
 ) -> list[str]:
@@ -114,7 +157,7 @@ def tuning_text(
 
 
 def _widen(tuned: Tuned) -> str:
-    return f"at the edge: widen --tune {tuned.at_edge[0]}"
+    return f"at the edge: widen --tune {', '.join(tuned.at_edge)}"
 
 
 def _curve(tuned: Tuned, metric: Metric, width: int) -> list[str]:

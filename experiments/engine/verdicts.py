@@ -3,7 +3,7 @@
 import math
 import re
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 VANISHING, EXPLODING = 1e-2, 1e2
@@ -20,7 +20,7 @@ Lines = Sequence[Mapping[str, Any]]
 
 
 def diagnosis_text(lines: Lines, label: Callable[[int], str]) -> list[str]:
-    """Per cell, the layers before training and after the last epoch, and what they mean.
+    """Per cell, the layers before training and after each seed's last epoch, and what they mean.
 
     Args:
         lines: of `metrics.jsonl`; those with a "diagnosis" are used, of reporting replicas.
@@ -29,19 +29,25 @@ def diagnosis_text(lines: Lines, label: Callable[[int], str]) -> list[str]:
     chosen = [line for line in lines if "diagnosis" in line and line["phase"] == "report"]
     text: list[str] = []
     for cell in sorted({line["cell"] for line in chosen}):
-        mine = [line for line in chosen if line["cell"] == cell]
-        for epoch in sorted({line["epoch"] for line in mine} & _ends(mine)):
-            found = [line["diagnosis"] for line in mine if line["epoch"] == epoch]
-            when = "before training" if epoch == 0 else f"after epoch {epoch}"
-            head = f"Layers of {label(cell)}, {when} (medians over seeds):"
+        mine = sorted(
+            (line for line in chosen if line["cell"] == cell), key=lambda line: line["epoch"]
+        )
+        last = {line["seed"]: line for line in mine}
+        first = {line["seed"]: line for line in reversed(mine)}
+        for ends in [first, last] if first != last else [last]:
+            found = [line["diagnosis"] for line in ends.values()]
+            head = f"Layers of {label(cell)}, {_when(ends.values())} (medians over seeds):"
             text += ["", head, *_table(medians(found))]
             text += [f"  verdict: {verdict}" for verdict in judged(found)]
     return text
 
 
-def _ends(lines: Lines) -> set[int]:
-    epochs = [line["epoch"] for line in lines]
-    return {min(epochs), max(epochs)}
+def _when(lines: Iterable[Mapping[str, Any]]) -> str:
+    """Which epochs each seed's diagnosis is of: out of patience, seeds end with different ones."""
+    low, *_, high = sorted([line["epoch"] for line in lines] * 2)
+    if high == 0:
+        return "before training"
+    return f"after epoch {high}" if low == high else f"each after its last epoch, {low} to {high}"
 
 
 def medians(diagnoses: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -41,13 +41,15 @@ class Scale:
 
 
 def value_scale(analysis: Analysis) -> Scale:
-    """Scale of values: percent for fractions; two significant digits of the typical sd."""
+    """Scale of values: percent for fractions; two significant digits of the typical sd, and four
+    of each number where the smallest sd would not show."""
     spreads = [cell.summary.sd for cell in analysis.cells]
     return _scale(analysis, spreads, [x for cell in analysis.cells for x in cell.values], " %")
 
 
 def difference_scale(analysis: Analysis) -> Scale:
-    """Scale of differences: percentage points for fractions; two digits of the uncertainty."""
+    """Scale of differences: percentage points for fractions; two digits of the typical
+    uncertainty, and four of each number where the smallest would not show."""
     contrasts = (*analysis.contrasts, *analysis.simple_effects)
     errors = [item.sd and 2 * item.sd / math.sqrt(item.n) for item in contrasts]
     return _scale(analysis, errors, [x for item in contrasts for x in item.differences], " pp")
@@ -65,7 +67,8 @@ def _scale(
     exact = 1 - math.log10(statistics.median(known)) if known else 3 - math.log10(max(sizes))
     decimals = max(math.ceil(exact), 1 if unit else 0)
     decimals = decimals if known or not unit else min(decimals, 2)
-    return Scale(factor, unit, decimals if decimals <= 6 else None)
+    vanishes = known and min(known) < 0.5 * 10.0**-decimals  # beside others that are far larger
+    return Scale(factor, unit, None if vanishes or decimals > 6 else decimals)
 
 
 def count(number: int, noun: str) -> str:

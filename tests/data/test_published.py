@@ -108,7 +108,7 @@ def test_a_file_of_another_set_is_recognised(tiny, tmp_path, monkeypatch):
     one, two = tiny("one", 1), tiny("two", 2)
     monkeypatch.setattr(files, "PUBLISHED", {"one": one.published, "two": two.published})
     folder = two.write(tmp_path / "files")
-    with pytest.raises(DataMissingError, match=f"it is {IMAGES} of two; keep one folder per set"):
+    with pytest.raises(DataMissingError, match=f"it is {IMAGES} of two; keep .*one folder per set"):
         prepared.load(one.published, folder)
 
 
@@ -139,7 +139,9 @@ def test_a_folder_that_is_not_there_is_a_wrong_option(tiny, tmp_path):
         prepared.load(tiny("one", 1).published, tmp_path / "gone")
 
 
-@pytest.mark.parametrize("damage", ["flipped bit", "truncated", "gone", "other shape"])
+@pytest.mark.parametrize(
+    "damage", ["flipped bit", "truncated", "gone", "other shape", "empty", "header", "archive"]
+)
 def test_a_damaged_prepared_set_is_prepared_again(tiny, tmp_path, cache, damage):
     one = tiny("one", 1)
     folder = one.write(tmp_path / "files")
@@ -154,10 +156,44 @@ def test_a_damaged_prepared_set_is_prepared_again(tiny, tmp_path, cache, damage)
             path.write_bytes(whole[:-5])
         case "gone":
             path.unlink()
+        case "empty":
+            path.write_bytes(b"")
+        case "header":
+            path.write_bytes(whole[:10] + b"{" * 30 + whole[40:])
+        case "archive":
+            np.savez(path.with_suffix(".npz"), x=one.splits["train"]["x"])
+            path.with_suffix(".npz").replace(path)
         case _:
             np.save(path, one.splits["train"]["x"].reshape(13, 20))
     one.assert_in(prepared.load(one.published, folder))
     assert sorted(os.listdir(cache)) == ["one"]
+
+
+def test_a_full_disk_is_told_in_one_line(tiny, tmp_path, monkeypatch):
+    """The writer of array_record says so by a RuntimeError."""
+    one = tiny("one", 1)
+
+    def full(*args, **kwargs):
+        raise RuntimeError("write() failed: No space left on device")
+
+    monkeypatch.setattr(prepared, "_build", full)
+    with pytest.raises(UsageError, match="No space left on device\nMake room there, or name"):
+        prepared.load(one.published, one.write(tmp_path / "files"))
+
+
+def test_a_file_that_cannot_be_read_is_named(tiny, tmp_path, monkeypatch):
+    one = tiny("one", 1)
+    folder = one.write(tmp_path / "files")
+    read = Path.read_bytes
+
+    def refuse(path):
+        if path.name == IMAGES:
+            raise OSError(5, "Input/output error")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(DataMissingError, match=f"{IMAGES} cannot be read: Input/output error"):
+        prepared.load(one.published, folder)
 
 
 def test_a_killed_preparation_leaves_no_half_set(tiny, tmp_path, cache):

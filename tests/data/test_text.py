@@ -140,6 +140,9 @@ def test_a_file_is_downloaded_once_and_only_where_that_is_allowed(tmp_path, monk
     for _ in range(2):
         assert texts.read("set", where, None)["train"] == text.decode()[:18]
     assert asked == [where.url]
+    (tmp_path / "set" / "0.txt").write_bytes(b"")  # as a power cut may leave it
+    assert texts.read("set", where, None)["train"] == text.decode()[:18]
+    assert asked == [where.url] * 2 and (tmp_path / "set" / "0.txt").read_bytes() == text
     (tmp_path / "set" / "0.txt").unlink()
     text = b"something else"
     with pytest.raises(DataMissingError, match=r"example\.org/0\.txt is not the published file"):

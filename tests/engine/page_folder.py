@@ -12,6 +12,7 @@ from experiments.engine.results import answer, metrics, save
 from experiments.engine.sealed import write_json
 from experiments.engine.study import Study, make_study, specification
 from experiments.engine.tables import write_results
+from experiments.engine.tuning import known_reports
 from tests.engine.toy import TOY, load
 
 HOSTILE = "a'b\"c</script><img src=x onerror=alert(1)><!-- &amp; é 漢 {{x}} datum.x"
@@ -76,6 +77,17 @@ def write_folder(
     if replicas is None:
         conclude(folder, study, measured, contents)
     return reopened(folder, study)
+
+
+def unequal_folder(folder) -> Reopened:
+    """Two cells of two seeds: the last replica ran out of patience after an epoch, and the second
+    cell has an epoch less than the first."""
+    opened = write_folder(folder, vary={"epochs": [3, 2]}, seeds=2, replicas=0)
+    with Log(folder) as log:
+        for job in known_reports(opened.study, opened.metrics, {}):
+            last = 1 if (job.cell, job.seed) == (1, 1) else job.config.epochs
+            log.write(lines_of(job, last, diagnose=True, diverged=False))
+    return opened
 
 
 def conclude(folder, study: Study, measured, contents) -> None:

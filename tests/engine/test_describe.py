@@ -19,6 +19,7 @@ from nets.convnet import ConvNet
 from nets.geometry import Window
 from nets.language import LanguageModel
 from nets.layers import Layer, layers, totals
+from nets.normalization import Norm
 from nets.recurrent import RecurrentStack
 from nets.specs import parse_blocks
 
@@ -235,7 +236,8 @@ def test_a_pool_over_everything_sees_everything():
 def test_what_looks_beyond_the_windows_is_told():
     """A norm over positions ties each to all of the map."""
     shape = (1, 24, 1)
-    for norm, beyond in (("batch", False), ("group", True)):
+    norms: list[tuple[Norm, bool]] = [("batch", False), ("group", True)]
+    for norm, beyond in norms:
         net = ConvNet(parse_blocks("8k3 8k3"), 2, norm=norm)
         line = " ".join(effective_lines(net, jnp.zeros(shape), read(net, shape[1:])))
         assert line.startswith("conv_2 sees 5 in theory")

@@ -67,6 +67,30 @@ def test_the_lease_of_a_dead_process_is_taken_over(tmp_path, age):
         assert json.loads((tmp_path / "lease.json").read_text())["pid"] == os.getpid()
 
 
+def test_a_process_of_this_number_before_a_restart_is_dead(tmp_path):
+    """In a container every process may be number 1."""
+    leave(tmp_path, os.getpid())
+    with lease(tmp_path):
+        assert json.loads((tmp_path / "lease.json").read_text())["token"] != "x"
+
+
+@pytest.mark.parametrize("host", ["elsewhere", None])
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_lease_from_the_future_is_watched(tmp_path, monkeypatch, host, alive):
+    """The clock was set back: whoever still beats holds the folder, whoever does not is gone."""
+    path = leave(tmp_path, os.getppid(), host=host, age=-86400.0)
+    slept = []
+
+    def sleep(seconds):
+        slept.append(seconds)
+        if alive:
+            os.utime(path)
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    assert leases.is_held(tmp_path) == alive
+    assert slept == [2 * leases.BEAT_SECONDS]
+
+
 def test_another_machine_is_trusted_for_a_minute(tmp_path):
     leave(tmp_path, 1, host="elsewhere", age=leases.STALE_SECONDS - 30)
     with pytest.raises(UsageError, match="process 1 on elsewhere"), lease(tmp_path):

@@ -76,6 +76,18 @@ def test_the_archive_holds_everything_and_verifies(copy, tmp_path):
     )
 
 
+def test_what_was_unpacked_can_be_packed_again(copy, tmp_path):
+    """Without the checksums of the first archive, which has others."""
+    with tarfile.open(packed(copy)[0]) as opened:
+        opened.extractall(tmp_path / "read", filter="data")
+    again = files_of(packed(tmp_path / "read" / "study", tmp_path / "again.tar.gz")[0])
+    sums = again["study/MANIFEST.sha256"].decode().splitlines()
+    assert len(sums) == len(again) - 1
+    for line in sums:
+        digest, name = line.split("  ")
+        assert hashlib.sha256(again[f"study/{name}"]).hexdigest() == digest
+
+
 def test_equal_folders_give_equal_bytes(copy, tmp_path):
     first, _ = packed(copy, tmp_path / "a.tar.gz")
     twin = shutil.copytree(copy, tmp_path / "elsewhere" / "study", copy_function=shutil.copyfile)
@@ -141,7 +153,7 @@ def test_an_unfinished_study_is_refused(copy):
     path = copy / "metrics.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:-1]))
-    with pytest.raises(UsageError, match=rf"1 replicas are missing; `resume {copy}` trains them"):
+    with pytest.raises(UsageError, match=rf"1 replica not finished; `resume {copy}` goes on"):
         packed(copy)
     assert not copy.with_name("study.tar.gz").exists()
 

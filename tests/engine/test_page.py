@@ -14,16 +14,16 @@ import pytest
 from experiments import Entry
 from experiments.engine import cli
 from experiments.engine.jobs import tuning_jobs
-from experiments.engine.log import Log
+from experiments.engine.log import Log, read_lines
 from experiments.engine.page import page as page_module
-from experiments.engine.page import told
+from experiments.engine.page import papers, told
 from experiments.engine.page.facts import read_facts
 from experiments.engine.page.vega import is_installed
 from experiments.engine.pictures import files, picture_of, write
 from experiments.engine.reopen import reopen
 from experiments.engine.sealed import write_json
 from experiments.engine.study import Part
-from tests.engine.page_folder import HOSTILE, evaluation, write_folder
+from tests.engine.page_folder import HOSTILE, evaluation, unequal_folder, write_folder
 from tests.engine.toy import TOY
 
 if not is_installed():
@@ -150,6 +150,61 @@ def test_curves_are_means_with_t_intervals(whole):
     assert set(page.data["curves"]) == {"train_loss", "validation_error", "validation_size"}
     gradients = [r for r in page.data["diagnoses"] if r["quantity"] == "gradient"]
     assert [r["value"] for r in gradients[:3]] == [0.05, 0.033333, 0.025]
+
+
+def test_a_replica_that_ended_early_stays_as_it_was(tmp_path):
+    page = page_of(unequal_folder(tmp_path / "study"))
+    first, second = page.data["curves"]["validation_error"]
+    assert (first["x"], first["n"]) == ([1, 2, 3], [2, 2, 2])
+    assert (second["x"], second["n"]) == ([1, 2], [2, 2])
+    long, short = (second["seeds"][seed] for seed in ("0", "1"))
+    assert short[0] == short[1] and long[0] != long[1]
+    np.testing.assert_allclose(second["mean"], np.mean([long, short], axis=0), rtol=1e-4)
+    found = {
+        (row["cell"], row["epoch"]): row["value"]
+        for row in page.data["diagnoses"]
+        if row["quantity"] == "gradient" and row["layer"] == "layer_1"
+    }
+    assert set(found) == {(0, 1), (0, 2), (0, 3), (1, 1), (1, 2)}
+    assert found[1, 2] == pytest.approx((0.1 / 2 + 0.1 / 3) / 2, rel=1e-4)
+    assert "ran out of patience keeps its last values" in page.texts["#curves"]
+
+
+def test_a_figure_of_layers_shows_each_cell_as_it_ended(tmp_path):
+    specs = papers.specs(read_facts(unequal_folder(tmp_path / "study")))
+    rows = specs["layers-gradient"]["datasets"]["rows"]
+    values = {row["series"]: row["mean"] for row in rows if row["x"] == "layer_1"}
+    assert values == {
+        "epochs=3": pytest.approx(0.1 / 4, rel=1e-4),
+        "epochs=2": pytest.approx((0.1 / 2 + 0.1 / 3) / 2, rel=1e-4),
+    }
+
+
+@pytest.mark.parametrize("per_seed", [False, True])
+def test_the_tuning_chart_is_the_mean_over_the_seeds_that_tune(train_toy, per_seed):
+    grid = {"vary": {"noise": [0.0, 0.5]}, "tune": {"rate": [0.1, 0.003, 0.03]}, "seeds": 3}
+    out = train_toy(**grid, tune_seeds=2, tune_per_seed=per_seed)
+    page = page_of(reopen({"toy": Entry(TOY.summary, lambda: TOY)}, out.folder))
+    with (out.folder / "tuning.csv").open(newline="") as stream:
+        scores = list(csv.DictReader(stream))
+    chart = page.data["charts"]["tuning-1"]
+    assert len(chart["rows"]) == 2 * 3
+    for row in chart["rows"]:
+        cell = page.data["labels"].index(row["series"])
+        mine = [
+            float(each["validation_error"]) for each in scores
+            if (int(each["cell"]), each["rate"]) == (cell, row["x"])
+        ]  # fmt: skip
+        assert len(mine) == (3 if per_seed else 2)
+        assert row["mean"] == pytest.approx(np.mean(mine), rel=1e-4)
+    chosen = {(row["series"], row["x"]) for row in chart["rows"] if row["chosen"]}
+    reported = {
+        (page.data["labels"][line["cell"]], line["tuned"]["rate"])
+        for line in read_lines(out.folder)
+        if line["phase"] == "report"
+    }
+    assert chosen == reported
+    assert '"sort": ["0.003", "0.03", "0.1"]' in json.dumps(chart["spec"])
 
 
 def test_hostile_names_are_text(tmp_path):

@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 
+from experiments import Entry
 from experiments.engine.page import told
 from experiments.engine.page.vega import is_installed
 from experiments.engine.pictures import files, picture_of, write
+from experiments.engine.reopen import reopen
 from tests.engine.browser import CHROMIUM, browser
-from tests.engine.page_folder import HOSTILE, write_folder
+from tests.engine.page_folder import HOSTILE, LAYERS, unequal_folder, write_folder
+from tests.engine.toy import TOY
 
 if not (CHROMIUM and is_installed()):
     reason = "needs a browser (chromium) and the extra `report`"
@@ -163,3 +166,25 @@ def test_a_page_without_results_has_no_error(tab, tmp_path):
     tab.visit(opened.folder / "report.html")
     assert tab.evaluate("document.querySelector('h1').textContent") == "toy: rate"
     assert tab.said == []
+
+
+def test_layers_of_a_cell_that_ended_before_the_epoch_are_shown_as_it_ended(tab, tmp_path):
+    opened = unequal_folder(tmp_path / "study")
+    told.page_line(opened)
+    tab.visit(opened.folder / "report.html")
+    tab.evaluate(HELP)
+    assert tab.evaluate("one('[data-control=epoch]').value") == "3"
+    assert tab.evaluate("rows('layers')") == 2 * len(LAYERS)
+
+
+def test_a_tuning_chart_can_be_logarithmic(tab, train_toy):
+    """Tuned values need not be positive numbers."""
+    folder = train_toy(tune={"rate": [0.03, 0.1], "decay": [0.0, 0.01]}, tune_seeds=1).folder
+    told.page_line(reopen({"toy": Entry(TOY.summary, lambda: TOY)}, folder))
+    tab.visit(folder / "report.html")
+    tab.evaluate(HELP)
+    before = tab.evaluate("chart('tuning-1').querySelector('.mark-line path').getAttribute('d')")
+    tab.evaluate("choose('tuning-1', 'log-y')")
+    assert tab.evaluate("rows('tuning-1')") == 4
+    after = tab.evaluate("chart('tuning-1').querySelector('.mark-line path').getAttribute('d')")
+    assert before != after

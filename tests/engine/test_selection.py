@@ -141,6 +141,16 @@ def test_a_group_that_stopped_as_a_whole_ends_early_with_the_same_result(study):
         assert line["step"] == 15 and line["kept_step"] == 5 and line["lines"] == 3
 
 
+def test_one_that_diverged_runs_out_of_patience_too(study):
+    """Else its group would train on for it alone: here for 1000 epochs."""
+    vary = {"rate": [0.0, 1e30], "noise": [0.3]}
+    outcome = study(epochs=1000, vary=vary, keep="best", patience=2)
+    for curve, line, _ in replicas(outcome):
+        lost = line["status"] == "diverged"
+        assert lost == (line["cell"] == 1) and line["lines"] == len(curve) <= 3
+        assert line["step"] == curve[-1]["step"] <= 15
+
+
 @pytest.mark.slow
 def test_a_group_ends_early_also_where_every_epoch_is_saved(train):
     """The end is noticed whoever writes the last evaluation."""

@@ -43,6 +43,17 @@ def test_no_line_exceeds_the_width(width, metric, seeds, collapse):
     assert "inf" not in text
 
 
+def test_numbers_beside_far_larger_ones_keep_their_digits():
+    """One arm lost all control: the typical spread is that of its thousands."""
+    values = np.array([[0.17, 0.18, 0.172], [0.12, 0.125, 0.121], [4e3, 5e3, 7e3], [6e3, 5e3, 4e3]])
+    levels = ("0.01", "0.02", "1e5", "2e5")
+    cells = tuple((level,) for level in levels)
+    grid = Grid({"rate": levels}, cells, (0, 1, 2), values, np.zeros(values.shape, bool))
+    text = render(analyse(grid, LOSS), width=120)
+    assert "0.122" in text and "rate 0.02 - 0.01: values -0.05 -0.055 -0.051" in text
+    assert "best cell: rate 0.02 (0.122)" in text.splitlines()[0]
+
+
 def test_long_levels_are_stacked_instead_of_cut():
     factors = {"first_factor": tuple("x" * 50 + f" {i}" for i in range(3)), "second": ("0", "1")}
     text = render(analyse(make(factors=factors), ACCURACY), width=80)

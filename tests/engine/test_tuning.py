@@ -2,18 +2,18 @@
 
 import csv
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
 
 from experiments import mlp
 from experiments.data.dataset import make_dataset
-from experiments.engine import results
 from experiments.engine.jobs import reporting_seeds, tuning_jobs, tuning_seeds
-from experiments.engine.log import finished, read_lines
+from experiments.engine.log import Log, finished, read_lines
 from experiments.engine.statistics import Metric
 from experiments.engine.study import make_study
-from experiments.engine.tuning import choices, choose, tuning_text
+from experiments.engine.tuning import choices, choose, report_jobs, tuning_text
 from tests.engine.toy import TOY, load
 
 pytestmark = pytest.mark.usefixtures("one_build")
@@ -197,10 +197,35 @@ def test_tuning_inside_each_seed_chooses_for_that_seed(train_toy):
     assert "inside each reporting seed" in outcome.text
 
 
+def test_a_value_that_tuning_gives_up_is_reported_no_more(tuned, train_toy, tmp_path):
+    """Tuning lines were damaged and trained again elsewhere, where another value won."""
+    folder = shutil.copytree(tuned.folder, tmp_path / "study")
+    (old,) = {line["tuned"]["rate"] for line in reports(folder) if line["cell"] == 0}
+    (folder / "metrics.jsonl").unlink()
+    with Log(folder) as log:
+        for line in read_lines(tuned.folder):
+            if line["phase"] == "tune" and line.get("final") and line["cell"] == 0:
+                line["validation_error"] = 0.5 + (line["tuned"]["rate"] == old)
+            log.write([line])
+    again = train_toy(**GRID, out=folder)
+    (new,) = {line["tuned"]["rate"] for line in reports(folder) if line["cell"] == 0}
+    assert new != old and len(rows_of(again, "results.csv")) == 10
+    assert [line["tuned"]["rate"] for line in again.lines.values() if line["phase"] == "report"][
+        :5
+    ].count(old) == 0
+    said = []
+    train_toy(**GRID, out=folder, echo=said.append)
+    assert "every replica was trained before: nothing to do" in said
+
+
+def reports(folder):
+    return [line for line in read_lines(folder) if line["phase"] == "report"]
+
+
 def test_a_lost_tuning_line_leaves_only_its_cell_open(tuned):
     lines = read_lines(tuned.folder)
     lost = next(line for line in lines if line["phase"] == "tune" and line.get("final"))
     done = finished([line for line in lines if line is not lost])
     assert set(choices(tuned.study, METRIC, done)) == {(1 - lost["cell"], None)}
-    left = results.report_jobs(tuned.study, choices(tuned.study, METRIC, done))
+    left = report_jobs(tuned.study, choices(tuned.study, METRIC, done))
     assert {job.cell for job in left} == {1 - lost["cell"]} and len(left) == 5

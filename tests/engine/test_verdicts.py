@@ -63,11 +63,33 @@ def test_seeds_that_are_not_finite_count_in_a_median(lost, healthy):
     found = [layers([1.0, 1.0]), layers([2.0, 1.0]), layers([3.0, 1.0])]
     found[:lost] = [layers([None, None], mean=None)] * lost
     assert ("healthy" in verdicts(medians(found))[0]) == healthy
-    lines = [{"phase": "report", "cell": 0, "epoch": 0, "diagnosis": each} for each in found]
+    lines = [
+        {"phase": "report", "cell": 0, "seed": seed, "epoch": 0, "diagnosis": each}
+        for seed, each in enumerate(found)
+    ]
     _, head, *_, last = diagnosis_text(lines, str)
     assert head == "Layers of 0, before training (medians over seeds):"
     told = f"  verdict: {lost} of 3 seeds are not finite"
     assert (last == told) if lost else ("finite" not in last)
+
+
+def test_each_seed_is_read_after_its_own_last_epoch():
+    """Out of patience, seeds end with different epochs."""
+    lines = [
+        {
+            "phase": "report", "cell": 0, "seed": seed, "epoch": epoch,
+            "diagnosis": layers([10.0 * seed + epoch, 1.0]),
+        }
+        for seed, last in enumerate([4, 2, 3])
+        for epoch in range(last + 1)
+    ]  # fmt: skip
+    text = diagnosis_text(lines, str)
+    heads = [line for line in text if line.startswith("Layers")]
+    assert heads == [
+        "Layers of 0, before training (medians over seeds):",
+        "Layers of 0, each after its last epoch, 2 to 4 (medians over seeds):",
+    ]
+    assert [line.split()[1] for line in text if line.startswith("  layer_1")] == ["10", "12"]
 
 
 def test_shares_that_an_activation_does_not_have_stay_missing():
@@ -85,7 +107,7 @@ def test_layers_come_in_the_order_of_their_numbers():
 def test_a_row_holds_what_is_known_of_its_name():
     numbers = {"mean": 0.5, "sd": 0.1, "saturated": 0.25, "dead": 0.0}
     diagnosis = {"gradient": {"stem": 0.25, "output": None}, "activation": {"gates/open": numbers}}
-    line = {"diagnosis": diagnosis, "phase": "report", "cell": 0, "epoch": 0}
+    line = {"diagnosis": diagnosis, "phase": "report", "cell": 0, "seed": 0, "epoch": 0}
     text = diagnosis_text([line], lambda cell: "it")
     assert [row.split() for row in text[2:6]] == [
         ["layer", "gradient", "mean", "sd", "saturated", "dead"],

@@ -38,10 +38,16 @@ def every_chart(facts: Facts, diagnosed: series.Rows, curves: Mapping[str, Any])
     if facts.answer is not None and facts.finals:
         found |= results(facts, facts.answer.analysis)
     for i, (field, rows) in enumerate(series.tuning(facts).items()):
-        values = list(dict.fromkeys(row["value"] for row in rows))
-        tips = {"series": "cell", "x": field, "mean": "mean", "lost": "diverged", "chosen": "best"}
+        values = in_order(list(dict.fromkeys(row["x"] for row in rows)))
+        tips = {
+            "series": "cell",
+            "x": field,
+            "mean": "mean",
+            "lost": "diverged",
+            "chosen": "chosen",
+        }
         spec = charts.lines(field, "mean validation score", values, labels, chosen, tips)
-        found[f"tuning-{i + 1}"] = drawn(spec, [{**r, "x": r["value"]} for r in rows], key)
+        found[f"tuning-{i + 1}"] = drawn(spec, rows, key)
     if curves:
         found["curves"] = drawn(charts.curves(labels, chosen), [], key, "curves")
     if diagnosed:
@@ -52,6 +58,14 @@ def every_chart(facts: Facts, diagnosed: series.Rows, curves: Mapping[str, Any])
         styles = charts.styles([(name,) for name in layers])
         found["epochs"] = drawn(charts.over_epochs(layers), [], legend(layers, styles), "epochs")
     return found
+
+
+def in_order(values: Sequence[str]) -> list[str]:
+    """Tuned values by size where all are numbers, else as they were given."""
+    try:
+        return sorted(values, key=float)
+    except ValueError:
+        return list(values)
 
 
 def layer_order(diagnosed: series.Rows) -> list[str]:

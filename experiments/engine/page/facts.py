@@ -9,11 +9,11 @@ from experiments.engine.jobs import Job, reporting_pairs, tuning_jobs
 from experiments.engine.lease import is_held
 from experiments.engine.log import damaged_lines, finished, line_key, read_lines
 from experiments.engine.reopen import Reopened
-from experiments.engine.results import Answer, report_jobs
+from experiments.engine.results import Answer
 from experiments.engine.sealed import read_json
 from experiments.engine.statistics import Metric
 from experiments.engine.study import Study, label
-from experiments.engine.tuning import choices
+from experiments.engine.tuning import known_reports, missing_replicas
 
 Lines = Sequence[Mapping[str, Any]]
 
@@ -71,18 +71,16 @@ def read_facts(opened: Reopened, width: int = 100) -> Facts:
     """
     folder, study, lines = opened.folder, opened.study, read_lines(opened.folder)
     done = finished(lines)
-    tuning, pairs = tuning_jobs(study), reporting_pairs(study)
-    jobs = _reported(study, opened, done)
-    finals = [done[job.key] for job in jobs if job.key in done]
-    missing = sum(job.key not in done for job in tuning) + len(pairs) - len(finals)
+    jobs = known_reports(study, opened.metrics, done)
+    missing = missing_replicas(study, opened.metrics, done)
     return Facts(
         folder=folder,
         study=study,
         metrics=opened.metrics,
         answer=opened.answer(lines, width),
         lines=_current(lines, jobs),
-        finals=finals,
-        wanted=len(tuning) + len(pairs),
+        finals=[done[job.key] for job in jobs if job.key in done],
+        wanted=len(tuning_jobs(study)) + len(reporting_pairs(study)),
         missing=missing,
         state=_state(folder, missing, begun=bool(lines)),
         damaged=damaged_lines(folder),
@@ -90,13 +88,6 @@ def read_facts(opened: Reopened, width: int = 100) -> Facts:
         contents=opened.contents,
         pictures=_pictures(folder),
     )
-
-
-def _reported(study: Study, opened: Reopened, done: Mapping[Any, Any]) -> list[Job]:
-    """The reporting replicas, which are known once those that tune their cells have finished."""
-    if not opened.metrics:
-        return []
-    return report_jobs(study, choices(study, opened.metrics[0], done))
 
 
 def _current(lines: Lines, jobs: Sequence[Job]) -> Lines:

@@ -79,9 +79,14 @@
     curves: (chosen, shown) => data.curves[chosen.metric]
       .filter((curve) => shown.has(data.labels[curve.cell]))
       .flatMap((curve) => curveRows(curve, data.labels[curve.cell], chosen.seeds)),
-    layers: (chosen) => data.diagnoses
-      .filter((row) => row.quantity === chosen.quantity && row.epoch === Number(chosen.epoch))
-      .map((row) => ({ series: data.labels[row.cell], x: row.layer, mean: row.value })),
+    layers: (chosen) => {
+      const rows = data.diagnoses
+        .filter((row) => row.quantity === chosen.quantity && row.epoch <= Number(chosen.epoch));
+      const last = {}; // a cell that trained for fewer epochs stays as it was
+      for (const row of rows) last[row.cell] = Math.max(last[row.cell] ?? 0, row.epoch);
+      return rows.filter((row) => row.epoch === last[row.cell])
+        .map((row) => ({ series: data.labels[row.cell], x: row.layer, mean: row.value }));
+    },
     epochs: (chosen) => data.diagnoses
       .filter((row) => row.quantity === chosen.quantity && data.labels[row.cell] === chosen.cell)
       .map((row) => ({ series: row.layer, x: row.epoch, mean: row.value })),

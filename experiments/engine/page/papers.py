@@ -69,7 +69,8 @@ def file_name(name: str) -> str:
 
 
 def specs(facts: Facts) -> dict[str, dict[str, Any]]:
-    """Every chart with rows and a legend: curves of each metric, layers after the last epoch."""
+    """Every chart with rows and a legend: curves of each metric, layers after each cell's last
+    epoch."""
     from experiments.engine.page.drawn import every_chart, without_gaps
 
     curves, diagnosed = series.curves(facts), series.diagnoses(facts)
@@ -80,12 +81,12 @@ def specs(facts: Facts) -> dict[str, dict[str, Any]]:
     for metric in curves:
         rows = curve_rows(facts.labels, curves[metric])
         found[f"curves-{metric}"] = (drawn["curves"]["spec"], rows, metric)
-    last = max((row["epoch"] for row in diagnosed), default=0)
+    last = {row["cell"]: row["epoch"] for row in sorted(diagnosed, key=lambda row: row["epoch"])}
     for quantity in dict.fromkeys(row["quantity"] for row in diagnosed):
         rows = [
             {"series": facts.labels[row["cell"]], "x": row["layer"], "mean": row["value"]}
             for row in diagnosed
-            if row["epoch"] == last and row["quantity"] == quantity
+            if row["epoch"] == last[row["cell"]] and row["quantity"] == quantity
         ]
         found[f"layers-{quantity}"] = (drawn["layers"]["spec"], rows, quantity)
     return {

@@ -67,8 +67,8 @@ def effects(drawn: Mapping[str, Any]) -> str:
     captions = {
         "effects": "Level minus reference, averaged over the other factors unless it says at "
         "which level; family-wise intervals.",
-        "final": "Every replica's final score, a cross if it diverged; the bar is the cell's mean "
-        "with its 95 % interval.",
+        "final": "Every replica's final score, a cross if it diverged (without one where scores "
+        "have no bound); the bar is the cell's mean with its 95 % interval.",
     }
     both = "Cell means; lines that are not parallel show an interaction."
     names = [name for name in drawn if name in captions or name.startswith("interaction")]
@@ -77,7 +77,10 @@ def effects(drawn: Mapping[str, Any]) -> str:
 
 def tuning(drawn: Mapping[str, Any]) -> str:
     """Sensitivity curves."""
-    caption = "Mean validation score of each value of the grid; the large mark was chosen."
+    caption = (
+        "Mean validation score of each value of the grid over the seeds that tune; large marks "
+        "were chosen, by one seed at least where each chooses for itself."
+    )
     names = [name for name in drawn if name.startswith("tuning")]
     figures = [figure(name, caption, tick("log-y", "log y")) for name in names]
     return section("tuning", "Tuning", *figures)
@@ -93,7 +96,7 @@ def curves(found: Mapping[str, Any], metric: str, *, tunes: bool = False) -> str
         return ""
     caption = (
         "Mean over seeds with its 95 % t interval (from three seeds on). A seed that diverged "
-        "leaves the mean where it did."
+        "leaves the mean where it did; one that ran out of patience keeps its last values."
     )
     if tunes:
         caption = f"Still tuning: each cell at the value that scores best so far. {caption}"
@@ -116,7 +119,8 @@ def layers(facts: Facts, diagnosed: series.Rows) -> str:
     return section(
         "layers", "Inside the nets", items(said),
         figure(
-            "layers", "Medians over seeds, layer by layer from input to output.", quantity,
+            "layers", "Medians over seeds, layer by layer from input to output; a net that ended "
+            "before the epoch is shown as it ended.", quantity,
             choice("epoch", "epoch", epochs, epochs[-1]), log,
         ),
         figure(

@@ -9,6 +9,7 @@ import numpy as np
 
 from experiments.engine.config import spell
 from experiments.engine.contrasts import summarise
+from experiments.engine.log import line_key
 from experiments.engine.page.facts import Facts, Lines
 from experiments.engine.standing import standings
 from experiments.engine.statistics import Analysis
@@ -25,13 +26,14 @@ def curves(facts: Facts) -> dict[str, list[dict[str, Any]]]:
 
     While a study tunes and has nothing else, each cell is shown at the value that scores best so
     far. Below three seeds there is no interval. The mean is over the seeds whose value is finite;
-    "n" counts them.
+    "n" counts them. A replica that ran out of patience keeps its last values.
 
     Returns:
         metric -> [{"cell", "x": epochs, "mean", "low", "high", "n", "seeds": {seed: values}}].
     """
     every = [each for each in facts.lines if "epoch" in each and "step" in each]
     kept = [line for line in every if line["phase"] == "report"] or _at_best(facts, every)
+    kept = _to_the_end(facts, kept)
     names = dict.fromkeys(name for line in kept for name in line if _is_curve(name, line))
     by_cell: dict[int, list[Mapping[str, Any]]] = collections.defaultdict(list)
     for line in kept:
@@ -53,6 +55,25 @@ def _at_best(facts: Facts, lines: Lines) -> Lines:
         return []
     best = {each.cell: each.tuned for each in reversed(standings(lines, facts.metrics[0]))}
     return [line for line in lines if line["tuned"] == best.get(line["cell"])]
+
+
+def _to_the_end(facts: Facts, lines: Lines) -> Lines:
+    """The lines, and the last one of every finished replica again for each later epoch that others
+    of its cell have: one that ran out of patience stays as it was."""
+    ended = {line_key(line) for line in facts.lines if line.get("final")}
+    epochs: dict[int, set[int]] = collections.defaultdict(set)
+    last: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+    for line in lines:
+        epochs[line["cell"]].add(line["epoch"])
+        if line_key(line) in ended:
+            last[line_key(line)] = line
+    more = [
+        {**line, "epoch": epoch}
+        for line in last.values()
+        for epoch in sorted(epochs[line["cell"]])
+        if epoch > line["epoch"]
+    ]
+    return [*lines, *more]
 
 
 def _is_curve(name: str, line: Mapping[str, Any]) -> bool:
@@ -111,27 +132,34 @@ def means(facts: Facts, analysis: Analysis) -> Rows:
 
 
 def tuning(facts: Facts) -> dict[str, Rows]:
-    """Tuned fields -> the validation score of each value, cell by cell; the chosen one marked."""
-    found: dict[str, Rows] = {}
+    """Tuned fields -> the mean validation score of each value, cell by cell, over the seeds that
+    tune; what was chosen is marked, with `tune_per_seed` whatever a seed chose."""
+    found: dict[str, dict[tuple[int, str], list[tuple[float, bool]]]] = {}
     chosen = facts.answer.chosen if facts.answer else {}
-    for (cell, seed), tuned in chosen.items():
-        if seed not in (None, facts.study.first_seed):
-            continue
+    for (cell, _), tuned in chosen.items():
         best = {name: spell(value) for name, value in tuned.values.items()}
         for values, scores in tuned.curve:
-            finite = [score for score in scores if math.isfinite(score)]
-            found.setdefault(", ".join(values), []).append({
-                "series": facts.labels[cell], "value": "/".join(values.values()),
-                "mean": _short(float(np.mean(finite))) if finite else None,
-                "lost": len(scores) - len(finite), "chosen": values == best,
-            })  # fmt: skip
-    return found
+            groups = found.setdefault(", ".join(values), {})
+            group = groups.setdefault((cell, "/".join(values.values())), [])
+            group += [(score, values == best) for score in scores]
+    return {
+        fields: [_tuned(facts.labels[cell], value, group) for (cell, value), group in each.items()]
+        for fields, each in found.items()
+    }
+
+
+def _tuned(name: str, value: str, group: Sequence[tuple[float, bool]]) -> dict[str, Any]:
+    finite = [score for score, _ in group if math.isfinite(score)]
+    return {
+        "series": name, "x": value, "mean": _short(float(np.mean(finite))) if finite else None,
+        "lost": len(group) - len(finite), "chosen": any(chosen for _, chosen in group),
+    }  # fmt: skip
 
 
 def diagnoses(facts: Facts) -> Rows:
     """Medians over seeds: a row per cell, epoch, layer and quantity, layers in their order."""
     rows: Rows = []
-    for cell, epoch, found in _diagnosed(facts.lines):
+    for cell, epoch, found in _diagnosed(facts):
         layers = medians(found)
         for quantity in ("gradient", "saturated", "dead", "mean", "sd"):
             inside = layers["activation"]
@@ -149,16 +177,16 @@ def diagnoses(facts: Facts) -> Rows:
 
 def diagnosis(facts: Facts) -> list[tuple[str, list[str]]]:
     """Per cell, what its layers say after the last diagnosed epoch, in words."""
-    last = {cell: found for cell, _, found in _diagnosed(facts.lines)}
+    last = {cell: found for cell, _, found in _diagnosed(facts)}
     return [(facts.labels[cell], judged(found)) for cell, found in last.items()]
 
 
-def _diagnosed(lines: Lines) -> list[tuple[int, int, list[Mapping[str, Any]]]]:
+def _diagnosed(facts: Facts) -> list[tuple[int, int, list[Mapping[str, Any]]]]:
     """(cell, epoch, what was found of each seed) in that order."""
     groups: dict[tuple[int, int], list[Mapping[str, Any]]] = collections.defaultdict(list)
-    for line in lines:
-        if "diagnosis" in line and line["phase"] == "report":
-            groups[line["cell"], line["epoch"]].append(line["diagnosis"])
+    every = [x for x in facts.lines if "diagnosis" in x and x["phase"] == "report"]
+    for line in _to_the_end(facts, every):
+        groups[line["cell"], line["epoch"]].append(line["diagnosis"])
     return [(cell, epoch, group) for (cell, epoch), group in sorted(groups.items())]
 
 
