@@ -77,12 +77,12 @@ class Config:
             auto: three convolutions for sequences, four and a dense layer for images.
         activation: after every convolution and dense layer, `relu` or `leaky_relu:0.2`.
         norm: normalisation before each activation; local_response after it, of convolutions alone;
-            group: 32 groups, or as many as have two channels at least.
+            group: 32 groups, or as many as have two channels and eight values at least.
         norms: its details.
         whitening: details of a whitening layer.
         scores: details of the output, and of its evaluation.
-        bias_rate_on: what has the rate of biases: every parameter but kernels, or those of
-            normalisation alone.
+        bias_rate_on: what has the rate of biases (bias_rate): every parameter but kernels, or those
+            of normalisation alone.
         dropout: rate.
         dropout_at: after which layers: every convolution and dense layer, or those of one kind.
         bias_per_position: convolutions without weight sharing have a bias for each position.

@@ -25,8 +25,9 @@ class Optimizer:
     """How the parameters are updated, and for how long.
 
     Attributes:
-        optimizer: sgd, momentum, nesterov, adam, adamw, rmsprop, rmsprop_momentum, or muon (hidden
-            kernels; Adam updates the rest).
+        optimizer: sgd, momentum, nesterov, adam, adamw (the same but for coupled decay, which is
+            adam's alone), rmsprop, rmsprop_momentum, or muon (hidden kernels; Adam updates the
+            rest).
         learning_rate: the peak rate.
         momentum: of momentum, nesterov, rmsprop_momentum and muon (its authors take 0.95); the
             first-moment decay of adam and adamw.
@@ -44,7 +45,7 @@ class Optimizer:
             step.
         warmup: share of the training over which the rate rises linearly to its peak.
         start_factor: share of the peak that the rise begins with; none, it begins just above 0.
-        end_factor: share of the peak that cosine, linear and triangle end with.
+        end_factor: share of the peak that cosine, linear and triangle fall towards.
         step_at: shares of the training after the rise at which step lowers the rate.
         step_factor: factor on the rate each time.
         lookahead: steps after which the weights become their slow average, again and again.

@@ -42,7 +42,7 @@ class Config:
             C, always a projection; none, a plain net; auto: A, in the imagenet form B.
         activation: of the stem and in every block, `relu` or `leaky_relu:0.2`.
         norm: normalisation at each convolution; group: 32 groups, or as many as have two
-            channels at least.
+            channels and eight values at least.
         dropout: rate.
         dropout_at: after every activation, inside blocks, or before the output layer.
         init: initialiser of every kernel, `he_normal` or `normal:0.01`.

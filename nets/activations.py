@@ -2,7 +2,7 @@
 
 An activation is called `function(x, *parameters, *learned)`: `parameters` are the fixed numbers a
 command line can spell, `learned` holds one trained value per unit of the last axis. At a kink the
-gradient is the slope of one side (0 for ReLU at 0), and a NaN stays a NaN.
+gradient is the slope of one side (0 for ReLU at 0; maxout shares it), and a NaN stays a NaN.
 """
 
 import dataclasses

@@ -1,7 +1,8 @@
 """Initializers of weights: Flax functions `(key, shape, dtype) -> array` with names and numbers.
 
 Kernels are `[inputs, outputs]` or, of a convolution, `[*window, inputs, outputs]`; the fan-in is
-the number of weights one output sees, the fan-out the number of outputs one input reaches.
+the number of weights one output sees, the fan-out the number of outputs one input reaches (with
+groups, as in PyTorch, as if there were none).
 """
 
 import dataclasses

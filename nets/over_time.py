@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 from nets.recurrence import Carry
 
 REACHED = 0.01
-"""Share of the gradient at the last step below which a step counts as out of reach."""
+"""Share of the largest gradient below which a step counts as out of reach."""
 CLOSED, OPEN = 0.1, 0.9
 """Openings beyond which a gate is saturated (Karpathy et al. 2015, arXiv 1506.02078)."""
 

@@ -4,7 +4,6 @@ from experiments.claims.shared import ERROR, TRAIN_ERROR, near
 from experiments.engine.claims import Claim, Published, Rule
 
 TABLE_6 = "He et al. 2015, arXiv 1512.03385, table 6 (read)"
-FIGURE_6 = "He et al. 2015, arXiv 1512.03385, figure 6: a deeper plain net trains worse (read)"
 OPEN_SHORT = "an open implementation's run of 10 epochs, one seed (read)"
 RECIPE = (
     "From the paper: the mean image subtracted, zero-padded identity shortcuts (A), batch norm, "

@@ -1,6 +1,7 @@
 """Generated tasks that ask what a net remembers: adding and copying.
 
-Hochreiter & Schmidhuber 1997, sections 5.4 and 5.1, in the forms that later papers use.
+Adding is that of Hochreiter & Schmidhuber 1997, section 5.4; both are in the forms that later
+papers use.
 
 Both come from fixed seeds, one for each split, so they are the same everywhere and a split does not
 depend on the size of another.

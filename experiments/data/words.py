@@ -31,8 +31,9 @@ class Words:
         dataset: python_docs, tiny_shakespeare, wikitext2 or text8, which `list` explains, or text:
             any file of UTF-8.
         text_file: path of the file, where dataset is text.
-        words: letters, runs of letters and digits in small letters, which end at marks that are
-            characters of their own (as in Hindi); or spaces, whatever white space separates.
+        words: letters, runs of letters, digits and underscores in small letters, which end at marks
+            that are characters of their own (as in Hindi); or spaces, whatever white space
+            separates.
         min_count: words that the training text holds less often are left out.
         top: analogies are asked and answered among so many of the most frequent words.
         pictured: words that a picture shows in the plane, three or more.

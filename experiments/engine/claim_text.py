@@ -1,4 +1,4 @@
-"""Claims and findings as text: on a terminal, and as the Markdown table of the README."""
+"""Claims and findings as text: on a terminal, and as the Markdown table of `docs/claims.md`."""
 
 import math
 from collections.abc import Mapping, Sequence

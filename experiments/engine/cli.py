@@ -65,7 +65,7 @@ def main(
     experiments: "Mapping[str, Entry]", argv: Sequence[str], *, prog: str, only: str = ""
 ) -> int:
     """Runs one command; returns its exit code (0 done, 2 usage, 3 data missing, 75 saved and to
-    be run again, 1 failed).
+    be run again, 130 interrupted before there was anything to save, 1 failed).
 
     Args:
         experiments: name -> entry.
@@ -283,12 +283,13 @@ names:
 def _overview(prog: str, only: str) -> str:
     name = "" if only else " NAME"
     mlp = "" if only else " mlp"
+    verbs = {verb: text for verb, text in VERBS.items() if not (only and verb == "claim")}
     return f"""usage: {prog} COMMAND{name} [options]
 
 Find out what a design choice does to a network, and prove it.
 
 commands:
-{rows(VERBS)}
+{rows(verbs)}
 
 examples:
   {prog} list

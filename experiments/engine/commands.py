@@ -168,8 +168,8 @@ def memory_told() -> Iterator[None]:
         if "out of memory" not in str(error).lower():
             raise
         raise AblaxError(
-            "out of memory; what was recorded is kept. Fewer replicas side by side need less "
-            "(--lanes 1), and so does a smaller net or batch"
+            "out of memory; what was recorded is kept. Fewer replicas side by side need less (the "
+            "study's command with --lanes 1 and another --out), and so does a smaller net or batch"
         ) from None
 
 

@@ -54,7 +54,7 @@ def read_study(folder: pathlib.Path) -> dict[str, Any]:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise UsageError(
-            f"{path} is damaged ({error}): restore it, or choose another --out"
+            f"{path} is damaged ({error}): restore it, or train the study anew in another folder"
         ) from None
     if missing := [name for name in ("format", "programs", "looks") if name not in contents]:
         raise UsageError(f"{path} is damaged: it has no {missing[0]!r}")

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 STREAMS = ("init", "order", "noise", "split", "labels")
-"""init: initial weights; order: order of the training data; noise: dropout, input noise and
-augmentation; split: validation rows and training subset; labels: label noise."""
+"""init: initial weights; order: order of the training data, and what is drawn with it for a whole
+epoch: alternating flips, resets of a carried state, words that are left out; noise: dropout, input
+noise and augmentation; split: validation rows and training subset; labels: label noise."""
 
 
 GENERATOR = "threefry2x32"

@@ -25,7 +25,7 @@ class Selection:
         patience: evaluations in a row without a better validation score after which a replica
             stops (with best).
         average: decay of an exponential moving average of the parameters, bias-corrected; where
-            it is set, every evaluation is one of the average.
+            it is set, every evaluation is one of the average. Batch statistics are not averaged.
     """
 
     keep: Literal["last", "best"] = "last"

@@ -259,7 +259,8 @@ def factors(study: Study) -> dict[str, tuple[str, ...]]:
 
 
 def specification(study: Study) -> dict[str, Any]:
-    """What makes two studies the same one, as JSON: everything but the number of seeds."""
+    """What makes two studies the same one, as JSON: everything but the number of
+    seeds, the margin, the name and the question."""
     typed = typed_functions([*vars(study.experiment).items(), *_options(study)])
     return {
         **({"functions": typed} if typed else {}),
