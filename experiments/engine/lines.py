@@ -132,5 +132,6 @@ def pack_bits(correct: np.ndarray) -> str:
 
 
 def unpack_bits(text: str, count: int) -> np.ndarray:
-    """The inverse of `pack_bits`, bool `[count]`."""
+    """The inverse of `pack_bits`: bool `[count]`, fewer where there are fewer; raises ValueError of
+    what is no such text."""
     return np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8))[:count].astype(bool)

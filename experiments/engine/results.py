@@ -14,6 +14,7 @@ from experiments.data.dataset import Dataset
 from experiments.engine.analysis import analyse, to_json
 from experiments.engine.config import nearest
 from experiments.engine.errors import UsageError
+from experiments.engine.examples import Crossed, over_examples
 from experiments.engine.jobs import Job, reporting_seeds
 from experiments.engine.log import finished
 from experiments.engine.pairing import score
@@ -22,7 +23,7 @@ from experiments.engine.sealed import read_json, write_json, write_text
 from experiments.engine.statistics import Analysis, Grid, Metric
 from experiments.engine.study import Part, Study, factors, label
 from experiments.engine.tables import LINE_FIELDS
-from experiments.engine.text import render, render_exploratory, table
+from experiments.engine.text import examples_text, render, render_exploratory, table
 from experiments.engine.tuning import (
     Done,
     Tuned,
@@ -97,6 +98,7 @@ class Answer:
             and by how much it is larger there than on the test rows.
         chosen: what tuning chose, by (cell, None), or by (cell, seed).
         measures: what else was measured -> per cell its mean over seeds.
+        crossed: the contrasts over seeds and test examples.
     """
 
     analysis: Analysis
@@ -105,6 +107,7 @@ class Answer:
     extra: Mapping[str, Sequence[float | None]]
     chosen: Mapping[tuple[int, int | None], Tuned]
     measures: Mapping[str, Sequence[float | None]]
+    crossed: tuple[Crossed, ...]
 
 
 def answer(
@@ -150,11 +153,13 @@ def answer(
         parts += textwrap.wrap("The study has not finished: no verdict until it has.", width)
     parts += [render(analysis, width=width, extra=extra)]
     parts += [text] if (text := render_exploratory(others, width=width)) else []
+    crossed = over_examples(grid, analysis, jobs, done)
+    parts += examples_text(analysis, crossed, width)
     measures = further_measures(study, jobs, done, metrics)
     parts += measures_text(study, jobs, measures, width)
     parts += tuning_text(study, chosen, metric, width)
     parts += diagnosis_text(lines, lambda cell: label(study, cell))
-    return Answer(analysis, "\n".join(parts), tuple(others), extra, chosen, measures)
+    return Answer(analysis, "\n".join(parts), tuple(others), extra, chosen, measures, crossed)
 
 
 def _copied(jobs: Sequence[Job], done: Done, column: str) -> tuple[int, ...]:

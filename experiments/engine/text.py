@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 from experiments.engine.answer import answer, methods
+from experiments.engine.examples import Crossed
 from experiments.engine.statistics import MINIMUM_SEEDS, Analysis, Cell, Contrast, Summary
 from experiments.engine.wording import (
     Scale,
@@ -65,6 +66,26 @@ def render_exploratory(analyses: Sequence[Analysis], *, width: int = 100) -> str
         return ""
     title = "Exploratory metrics: level minus reference, corrected for nothing, no verdicts"
     return "\n".join([*wrap(title, width), *lines]) + "\n"
+
+
+def examples_text(analysis: Analysis, found: Sequence[Crossed], width: int) -> list[str]:
+    """The differences over seeds and test examples; nothing without any."""
+    if not found:
+        return []
+    scale = difference_scale(analysis)
+    title = (
+        f"Over seeds and the {found[0].examples:,} test examples, which are a sample, too "
+        "(intervals at the level of those above; verdicts are over seeds):"
+    )
+    rows = [
+        [
+            label(each.contrast), f"{scale.number(each.contrast.estimate, '+')}{scale.unit}",
+            scale.interval(each.interval, "+"), f"{100 * each.share:.0f} %",
+        ]
+        for each in found
+    ]  # fmt: skip
+    header = [analysis.metric.name, "estimate", "interval", "variance by examples"]
+    return [*wrap(title, width), *table(header, rows, width, left=1), ""]
 
 
 def _level(analysis: Analysis) -> str:

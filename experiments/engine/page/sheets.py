@@ -34,6 +34,7 @@ def sheets(facts: Facts) -> list[Sheet]:
             contrasts(f"exploratory-{i + 1}", "Exploratory", other, other.contrasts)
             for i, other in enumerate(answer.exploratory)
         ),
+        examples(answer),
         failures(analysis),
         survivors(analysis),
         measures(answer),
@@ -98,6 +99,23 @@ def interactions(analysis: Analysis) -> Sheet:
         numbers = [_number(item.estimate, scale, "+"), _p(item.p), *_counts(item.n)]
         rows.append([Entry(" x ".join(names)), *numbers, Entry("yes" if item.is_real else "no")])
     return Sheet("interactions", "Does one effect depend on another factor?", header, rows)
+
+
+def examples(answer: Answer) -> Sheet:
+    """One row per difference: its interval over seeds and test examples."""
+    scale, rows = difference_scale(answer.analysis), []
+    header = [
+        "difference", f"estimate{scale.unit}", "interval", "variance by examples", "seeds",
+        "examples",
+    ]  # fmt: skip
+    for each in answer.crossed:
+        numbers = _number(each.contrast.estimate, scale, "+")
+        interval = Entry(scale.interval(each.interval, "+"), each.interval[0])
+        share = Entry(f"{100 * each.share:.0f} %", each.share)
+        counts = _counts(each.seeds, each.examples)
+        rows.append([Entry(label(each.contrast)), numbers, interval, share, *counts])
+    title = "Over seeds and test examples, which are a sample, too"
+    return Sheet("examples", title, header, rows)
 
 
 def failures(analysis: Analysis) -> Sheet:
