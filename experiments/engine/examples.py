@@ -22,6 +22,7 @@ from experiments.engine.statistics import (
     Contrast,
     Grid,
     Interval,
+    Metric,
     price,
 )
 
@@ -77,23 +78,27 @@ def crossed_interval(
     return (mean - half, mean + half), by_examples / variance
 
 
-def over_examples(
-    grid: Grid, analysis: Analysis, jobs: Sequence[Job], done: Mapping[Any, Mapping[str, Any]]
-) -> tuple[Crossed, ...]:
-    """Every contrast that has an interval over five seeds or more, simple effects first.
+def right_examples(
+    metric: Metric, jobs: Sequence[Job], done: Mapping[Any, Mapping[str, Any]]
+) -> Correct:
+    """Which test examples each reporting replica got right.
 
-    Nothing where final lines do not say which examples were right, where the score is not their
-    share, or where cells have test sets of other sizes.
+    Nothing of those whose final lines do not say it, whose score is not the share of right
+    examples, or whose test set has another size than the metric's.
+    """
+    return {
+        (job.cell, job.seed): bits
+        for job in jobs
+        if (bits := _right(done.get(job.key, {}), metric)) is not None
+    }
+
+
+def contrasts_crossed(grid: Grid, analysis: Analysis, correct: Correct) -> tuple[Crossed, ...]:
+    """Every contrast that has an interval over five seeds or more, simple effects first.
 
     Args:
         grid: the results that were analysed.
-        jobs, done: the reporting replicas, and final lines by key.
     """
-    correct = {
-        (job.cell, job.seed): bits
-        for job in jobs
-        if (bits := _right(done.get(job.key, {}), analysis)) is not None
-    }
     simple = [(pair(grid, c.factor, c.level, c.within), c) for c in analysis.simple_effects]
     families = [simple, list(zip(pairings(grid), analysis.contrasts, strict=True))]
     found = []
@@ -108,16 +113,29 @@ def over_examples(
     return tuple(found)
 
 
+def cells_crossed(grid: Grid, analysis: Analysis, correct: Correct) -> tuple[Interval | None, ...]:
+    """Of each cell that has an interval over seeds, that over seeds and test examples."""
+    found: list[Interval | None] = []
+    for number, cell in enumerate(analysis.cells):
+        rows = [correct[number, seed] for seed in grid.seeds if (number, seed) in correct]
+        whole = cell.summary.interval is not None and len(rows) == cell.summary.n
+        scores = np.array(rows, float) if whole else None
+        found.append(
+            None if scores is None else crossed_interval(scores, 1 - analysis.confidence)[0]
+        )
+    return tuple(found)
+
+
 def _level(analysis: Analysis, size: int) -> float:
     """The error level of the interval of one of so many contrasts."""
     alpha = 1 - analysis.confidence
     return alpha if analysis.exploratory else alpha / (size * price(analysis.looks))
 
 
-def _right(line: Mapping[str, Any], analysis: Analysis) -> np.ndarray | None:
+def _right(line: Mapping[str, Any], metric: Metric) -> np.ndarray | None:
     """Which test examples a replica got right, if that is what its score counts."""
-    examples, score = analysis.metric.examples, line.get(f"test_{analysis.metric.name}")
-    if "test_correct" not in line or score is None or not examples:
+    examples, score = metric.examples or 0, line.get(f"test_{metric.name}")
+    if "test_correct" not in line or score is None or examples < 2:
         return None
     bits = unpack_bits(line["test_correct"], examples)
     return bits if len(bits) == examples and abs(bits.mean() - score) <= SAME else None

@@ -43,7 +43,10 @@ def report(experiments: Entries, folders: list[str], argv: Sequence[str], usage:
 
     asked = _read(Report(), argv, usage).papers
     check(asked.figures, asked.tables)
-    studies = [_reopen(experiments, folder) for folder in dict.fromkeys(folders)]
+    named: dict[Any, str] = {}
+    for folder in folders:
+        named.setdefault(path_of(folder).resolve(), folder)
+    studies = [_reopen(experiments, folder) for folder in named.values()]
     for opened in studies:
         print(f"{opened.report(terminal_width(), account)}\n\n{page_line(opened)}")
         for path in write_papers(opened, **vars(asked)):

@@ -14,13 +14,18 @@ from experiments.data.dataset import Dataset
 from experiments.engine.analysis import analyse, to_json
 from experiments.engine.config import nearest
 from experiments.engine.errors import UsageError
-from experiments.engine.examples import Crossed, over_examples
+from experiments.engine.examples import (
+    Crossed,
+    cells_crossed,
+    contrasts_crossed,
+    right_examples,
+)
 from experiments.engine.jobs import Job, reporting_seeds
 from experiments.engine.log import finished
 from experiments.engine.pairing import score
 from experiments.engine.parameters import DIGEST
 from experiments.engine.sealed import read_json, write_json, write_text
-from experiments.engine.statistics import Analysis, Grid, Metric
+from experiments.engine.statistics import Analysis, Grid, Interval, Metric
 from experiments.engine.study import Part, Study, factors, label
 from experiments.engine.tables import LINE_FIELDS
 from experiments.engine.text import examples_text, render, render_exploratory, table
@@ -99,6 +104,7 @@ class Answer:
         chosen: what tuning chose, by (cell, None), or by (cell, seed).
         measures: what else was measured -> per cell its mean over seeds.
         crossed: the contrasts over seeds and test examples.
+        cells_crossed: per cell its interval over seeds and test examples.
     """
 
     analysis: Analysis
@@ -108,6 +114,7 @@ class Answer:
     chosen: Mapping[tuple[int, int | None], Tuned]
     measures: Mapping[str, Sequence[float | None]]
     crossed: tuple[Crossed, ...]
+    cells_crossed: tuple[Interval | None, ...]
 
 
 def answer(
@@ -153,13 +160,17 @@ def answer(
         parts += textwrap.wrap("The study has not finished: no verdict until it has.", width)
     parts += [render(analysis, width=width, extra=extra)]
     parts += [text] if (text := render_exploratory(others, width=width)) else []
-    crossed = over_examples(grid, analysis, jobs, done)
+    correct = right_examples(metric, jobs, done)
+    crossed = contrasts_crossed(grid, analysis, correct)
     parts += examples_text(analysis, crossed, width)
     measures = further_measures(study, jobs, done, metrics)
     parts += measures_text(study, jobs, measures, width)
     parts += tuning_text(study, chosen, metric, width)
     parts += diagnosis_text(lines, lambda cell: label(study, cell))
-    return Answer(analysis, "\n".join(parts), tuple(others), extra, chosen, measures, crossed)
+    return Answer(
+        analysis, "\n".join(parts), tuple(others), extra, chosen, measures, crossed,
+        cells_crossed(grid, analysis, correct),
+    )  # fmt: skip
 
 
 def _copied(jobs: Sequence[Job], done: Done, column: str) -> tuple[int, ...]:

@@ -44,7 +44,8 @@ def diagnosis_text(lines: Lines, label: Callable[[int], str]) -> list[str]:
 
 def _when(lines: Iterable[Mapping[str, Any]]) -> str:
     """Which epochs each seed's diagnosis is of: out of patience, seeds end with different ones."""
-    low, *_, high = sorted([line["epoch"] for line in lines] * 2)
+    epochs = [line["epoch"] for line in lines]
+    low, high = min(epochs), max(epochs)
     if high == 0:
         return "before training"
     return f"after epoch {high}" if low == high else f"each after its last epoch, {low} to {high}"

@@ -7,7 +7,12 @@ import scipy.stats
 from experiments import mlp
 from experiments.engine.analysis import analyse
 from experiments.engine.config import replace
-from experiments.engine.examples import crossed_interval, over_examples
+from experiments.engine.examples import (
+    cells_crossed,
+    contrasts_crossed,
+    crossed_interval,
+    right_examples,
+)
 from experiments.engine.jobs import make_job
 from experiments.engine.lines import pack_bits, unpack_bits
 from experiments.engine.page.facts import read_facts
@@ -97,11 +102,13 @@ def found_over(spoil=None):
     done = make_lines(study, jobs, spoil)
     grid = make_grid(study, jobs, done, "test_accuracy")
     analysis = analyse(grid, ACCURACY)
-    return analysis, jobs, done, over_examples(grid, analysis, jobs, done)
+    correct = right_examples(ACCURACY, jobs, done)
+    found = contrasts_crossed(grid, analysis, correct)
+    return analysis, cells_crossed(grid, analysis, correct), done, found
 
 
 def test_contrasts_average_the_other_factors_example_by_example():
-    analysis, _, done, found = found_over()
+    analysis, cells, done, found = found_over()
     assert [each.contrast for each in found] == [*analysis.simple_effects, *analysis.contrasts]
     right = np.array(
         [
@@ -109,6 +116,8 @@ def test_contrasts_average_the_other_factors_example_by_example():
             for c in range(4)
         ]
     ).astype(float)
+    for interval, scores in zip(cells, right, strict=True):
+        assert interval == pytest.approx(crossed_interval(scores, 0.05)[0], rel=1e-10)
     rate, noise = found[-2:]
     for each, d in (
         (rate, (right[2] + right[3] - right[0] - right[1]) / 2),
@@ -130,7 +139,8 @@ def test_contrasts_average_the_other_factors_example_by_example():
     ],
 )
 def test_without_every_net_of_a_contrast_there_is_none(change):
-    _, _, _, found = found_over(lambda line: line.update(change))
+    _, cells, _, found = found_over(lambda line: line.update(change))
+    assert [each is None for each in cells] == [False, False, False, True]
     assert not [each for each in found if not each.contrast.within]
     _, _, _, found = found_over(lambda line: line.pop("test_correct"))
     assert not [each for each in found if not each.contrast.within]

@@ -334,6 +334,9 @@ def test_report_takes_several_folders(tmp_path, capsys):
     for folder in folders:
         assert f"page: {folder}/report.html" in out
     assert out.endswith(f"side by side: {folders[0]}/comparison.html\n")
+    assert cli.main(entries, ["report", folders[0], f"{folders[0]}/"], prog="launch.py") == 0
+    out = capsys.readouterr().out
+    assert out.count("page: ") == 1 and "side by side" not in out  # one folder, spelled twice
 
 
 def test_studies_stand_side_by_side_with_what_differs(tmp_path):

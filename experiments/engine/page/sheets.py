@@ -6,7 +6,7 @@ from typing import Any
 from experiments.engine.page.facts import Facts
 from experiments.engine.page.sheet import Entry, Sheet
 from experiments.engine.results import Answer
-from experiments.engine.statistics import Analysis, Contrast
+from experiments.engine.statistics import Analysis, Contrast, Interval
 from experiments.engine.tables import row_of
 from experiments.engine.values import spell
 from experiments.engine.wording import (
@@ -46,15 +46,17 @@ def cells(answer: Answer) -> Sheet:
     """One row per cell: the primary metric over seeds, and what went wrong."""
     analysis = answer.analysis
     scale, percent = value_scale(analysis), f"{100 * analysis.confidence:g} %"
-    numbers = ["n", f"mean{scale.unit}", "sd", f"{percent} interval", *answer.extra]
+    numbers = ["n", f"mean{scale.unit}", "sd", f"{percent} interval"]
+    crossed = any(answer.cells_crossed)
+    numbers += [*(["over examples, too"] if crossed else []), *answer.extra]
     tuned = list(dict.fromkeys(name for each in answer.chosen.values() for name in each.values))
     rows = []
     for i, cell in enumerate(analysis.cells):
         summary, values = cell.summary, answer.chosen.get((i, None))
         row = [*map(_level, cell.levels), Entry(str(summary.n), summary.n)]
         row += [_number(summary.mean, scale), _number(summary.sd, scale)]
-        low = summary.interval[0] if summary.interval else None
-        row.append(Entry(scale.interval(summary.interval), low))
+        row += [_interval(summary.interval, scale)]
+        row += [_interval(answer.cells_crossed[i], scale)] if crossed else []
         row += [_number(column[i], scale) for column in answer.extra.values()]
         mine = values.values if values else {}
         row += [_level(spell(mine[n])) if n in mine else Entry("") for n in tuned]
@@ -78,10 +80,9 @@ def contrasts(name: str, title: str, analysis: Analysis, items: Sequence[Contras
         correlation = item.correlation
         text = "-" if correlation is None else f"{correlation:.2f}"
         reason = f" ({item.reason})" if item.reason else ""
-        low = item.interval[0] if item.interval else None
         rows.append([
             Entry(label(item)), _number(item.estimate, scale, "+"),
-            Entry(scale.interval(item.interval, "+"), low), _p(p),
+            _interval(item.interval, scale, "+"), _p(p),
             Entry(f"{item.verdict}{reason}"), *beside,
             Entry(text, correlation), _number(item.detectable, scale),
         ])  # fmt: skip
@@ -110,7 +111,7 @@ def examples(answer: Answer) -> Sheet:
     ]  # fmt: skip
     for each in answer.crossed:
         numbers = _number(each.contrast.estimate, scale, "+")
-        interval = Entry(scale.interval(each.interval, "+"), each.interval[0])
+        interval = _interval(each.interval, scale, "+")
         share = Entry(f"{100 * each.share:.0f} %", each.share)
         counts = _counts(each.seeds, each.examples)
         rows.append([Entry(label(each.contrast)), numbers, interval, share, *counts])
@@ -139,11 +140,8 @@ def survivors(analysis: Analysis) -> Sheet:
     for item in (*analysis.simple_effects, *analysis.contrasts):
         left = item.survivors
         if left is not None:
-            low = left.interval[0] if left.interval else None
-            interval = Entry(scale.interval(left.interval, "+"), low)
-            rows.append(
-                [Entry(label(item)), _number(left.mean, scale, "+"), interval, *_counts(left.n)]
-            )
+            numbers = [_number(left.mean, scale, "+"), _interval(left.interval, scale, "+")]
+            rows.append([Entry(label(item)), *numbers, *_counts(left.n)])
     return Sheet("survivors", "Survivors only: a selection, no verdict", header, rows)
 
 
@@ -176,6 +174,11 @@ def _is_constant(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
 
 def _number(value: float | None, scale: Scale, sign: str = "") -> Entry:
     return Entry(scale.number(value, sign), value)
+
+
+def _interval(interval: Interval | None, scale: Scale, sign: str = "") -> Entry:
+    """Sorted by its lower end."""
+    return Entry(scale.interval(interval, sign), interval[0] if interval else None)
 
 
 def _plain(value: float | None) -> Entry:
