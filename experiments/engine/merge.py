@@ -28,6 +28,7 @@ from experiments.engine.sealed import read_json, write_json
 from experiments.engine.statistics import Metric
 from experiments.engine.study import Part, Study, label, specification
 from experiments.engine.tables import write_results
+from experiments.engine.wording import count
 
 Line = Mapping[str, Any]
 
@@ -178,11 +179,11 @@ def _refuse_gaps(study: Study, done: Mapping[tuple[Any, ...], Line]) -> None:
     if missing:
         cell, seed = missing[0]
         raise UsageError(
-            f"{len(missing)} replicas are in none of these folders, the first is "
-            f"{label(study, cell)}, seed {seed}: train and name all parts"
+            f"in none of these folders: {count(len(missing), 'replica')}, the first of them "
+            f"{label(study, cell)}, seed {seed}; train and name all parts"
         )
     if tuning:
-        raise UsageError(f"{len(tuning)} tuning replicas are in none of these folders")
+        raise UsageError(f"in none of these folders: {count(len(tuning), 'tuning replica')}")
 
 
 def _write(

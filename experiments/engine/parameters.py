@@ -14,6 +14,7 @@ import numpy as np
 
 from experiments.engine.jobs import Job
 from experiments.engine.sealed import read_json, write_bytes, write_json
+from experiments.engine.wording import count
 
 Tree = Any
 DIGEST = "parameters_sha256"
@@ -86,8 +87,8 @@ def damage_told(folder: pathlib.Path, lines: Iterable[Mapping[str, Any]]) -> lis
     if not lost:
         return []
     return [
-        f"warning: the final parameters of {len(lost)} replicas are damaged or missing (first: "
-        f"{lost[0]}); their results stand, and `reproduce {folder}` trains them again"
+        f"warning: the final parameters of {count(len(lost), 'replica')} are damaged or missing "
+        f"(first: {lost[0]}); their results stand, and `reproduce {folder}` trains them again"
     ]
 
 

@@ -57,6 +57,8 @@ def render_exploratory(analyses: Sequence[Analysis], *, width: int = 100) -> str
         scale, rows = difference_scale(analysis), []
         for item in analysis.contrasts:
             estimate = f"{scale.number(item.estimate, '+')}{scale.unit}"
+            if item.estimate is None and item.failed:  # ranks are left, and who won
+                estimate = f"{item.wins} better, {item.losses} worse"
             p = "-" if item.p is None else p_text(item.p).removeprefix("p ")
             bounds = scale.interval(item.interval, "+")
             rows.append([label(item), estimate, bounds, p, str(item.n)])

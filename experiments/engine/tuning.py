@@ -18,6 +18,7 @@ from experiments.engine.jobs import (
 )
 from experiments.engine.statistics import Metric, select
 from experiments.engine.study import Study, label
+from experiments.engine.wording import count
 
 Done = Mapping[tuple[Any, ...], Mapping[str, Any]]
 
@@ -141,7 +142,7 @@ def tuning_text(
     if not chosen:
         return []
     runs = len(tuning_jobs(study))
-    per = "inside each reporting seed" if study.tune_per_seed else f"{study.tune_seeds} seeds"
+    per = "inside each reporting seed" if study.tune_per_seed else count(study.tune_seeds, "seed")
     fields = ", ".join(dict.fromkeys(name for cell in study.cells for name in cell.tune))
     unit = "%, " if metric.is_fraction else ""
     first = f"Tuned {fields} by mean validation {metric.name} ({unit}{per}; {runs} runs in all):"

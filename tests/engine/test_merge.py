@@ -148,7 +148,8 @@ def test_overlaps_gaps_and_lonely_parts_are_refused(by_cell, by_seed, whole, tmp
     with pytest.raises(UsageError, match=r"both hold"):
         merge(opened([whole, by_seed[0]]), out)
     with pytest.raises(
-        UsageError, match=r"2 replicas are in none .* rate=0.03, seed 2: train and name all parts"
+        UsageError,
+        match=r"in none .*: 2 replicas, .* rate=0.03, seed 2; train and name all",
     ):
         merge(opened([by_seed[0], by_seed[1]]), out)
     assert not out.exists()
@@ -158,13 +159,13 @@ def test_a_part_with_a_damaged_line_leaves_a_gap(by_cell, tmp_path):
     part = shutil.copytree(by_cell[1], tmp_path / "part")
     path = part / "metrics.jsonl"
     path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(UsageError, match=r"1 replicas are in none of these folders"):
+    with pytest.raises(UsageError, match=r"in none of these folders: 1 replica, the first"):
         merge(opened([by_cell[0], part]), tmp_path / "merged")
     tuned = finished(read_lines(by_cell[1]))
     kept = [x for x in read_lines(by_cell[1]) if x["phase"] != "tune" or x["seed"] != 1_000_001]
     assert len(tuned) == 8
     path.write_text("".join(seal_line(x) + "\n" for x in kept))
-    with pytest.raises(UsageError, match=r"2 tuning replicas are in none of these folders"):
+    with pytest.raises(UsageError, match=r"in none of these folders: 2 tuning replicas"):
         merge(opened([by_cell[0], part]), tmp_path / "merged")
     assert not (tmp_path / "merged").exists()
 

@@ -305,6 +305,18 @@ def test_arms_that_tune_fields_of_their_own_have_a_column_each(train_toy):
     assert "decay" in rows and "rate" in rows and all(arm in rows for arm in arms)
 
 
+def test_pairs_of_factors_that_are_not_drawn_are_counted(tmp_path):
+    """Five factors have ten pairs."""
+    vary = {
+        "rate": [0.03, 0.1], "noise": [0.0, 0.5], "decay": [0.0, 0.1], "epochs": [1, 2],
+        "power": ["square", "quartic"],
+    }  # fmt: skip
+    page = page_of(write_folder(tmp_path / "many", vary=vary, seeds=2))
+    drawn = [name for name in page.data["charts"] if name.startswith("interaction")]
+    assert len(drawn) == 6
+    assert "4 further pairs of factors not drawn" in page.texts["#effects"]
+
+
 def test_one_cell_and_one_seed(tmp_path):
     page = page_of(write_folder(tmp_path / "one", seeds=1, name="run"))
     assert not page.open and page.texts["h1"] == "toy: run"

@@ -1,6 +1,7 @@
 """Rendering: it fits, it says the numbers, it explains itself."""
 
 import itertools
+import re
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,13 @@ def test_numbers_beside_far_larger_ones_keep_their_digits():
     text = render(analyse(grid, LOSS), width=120)
     assert "0.122" in text and "rate 0.02 - 0.01: values -0.05 -0.055 -0.051" in text
     assert "best cell: rate 0.02 (0.122)" in text.splitlines()[0]
+
+
+def test_where_only_ranks_are_left_the_exploratory_table_says_who_won():
+    grid = make()
+    grid.values[4:], grid.diverged[4:] = np.nan, True
+    text = render_exploratory([analyse(grid, LOSS, exploratory=True)], width=100)
+    assert re.search(r"activation leaky_relu:0.2 - relu +0 better, 10 worse +- +0.002 +10", text)
 
 
 def test_long_levels_are_stacked_instead_of_cut():

@@ -19,7 +19,7 @@ def page(facts: Facts) -> str:
     parts = {
         "results": sections.results(facts, tables),
         "problems": sections.problems(facts),
-        "effects": sections.effects(charts),
+        "effects": sections.effects(facts, charts),
         "tuning": sections.tuning(charts),
         "curves": sections.curves(curves, facts.metric, tunes=series.still_tunes(facts)),
         "layers": sections.layers(facts, diagnosed),

@@ -1,6 +1,7 @@
 """The parts of a study's page, each from the facts; "" where there is nothing to show."""
 
 import base64
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from experiments.engine.page.document import (
     text,
     tick,
 )
+from experiments.engine.page.drawn import PAIRS
 from experiments.engine.page.facts import Facts
 from experiments.engine.page.sheet import Sheet, to_html
 from experiments.engine.study import factors
@@ -62,7 +64,7 @@ def results(facts: Facts, tables: Sequence[Sheet]) -> str:
     )  # fmt: skip
 
 
-def effects(drawn: Mapping[str, Any]) -> str:
+def effects(facts: Facts, drawn: Mapping[str, Any]) -> str:
     """Main effects, interactions, and how the replicas scatter."""
     captions = {
         "effects": "Level minus reference, averaged over the other factors unless it says at "
@@ -72,7 +74,10 @@ def effects(drawn: Mapping[str, Any]) -> str:
     }
     both = "Cell means; lines that are not parallel show an interaction."
     names = [name for name in drawn if name in captions or name.startswith("interaction")]
-    return section("effects", "Effects", *[figure(n, captions.get(n, both)) for n in names])
+    left = math.comb(len(factors(facts.study)), 2) - PAIRS
+    more = f"<p>Of the interactions, {count(left, 'further pair')} of factors not drawn.</p>"
+    figures = [figure(name, captions.get(name, both)) for name in names]
+    return section("effects", "Effects", *figures, more if names and left > 0 else "")
 
 
 def tuning(drawn: Mapping[str, Any]) -> str:
