@@ -3,6 +3,8 @@
 import textwrap
 from collections.abc import Mapping, Sequence
 
+from rich.cells import cell_len
+
 from experiments.engine.answer import answer, methods
 from experiments.engine.examples import Crossed
 from experiments.engine.statistics import MINIMUM_SEEDS, Analysis, Cell, Contrast, Summary
@@ -153,11 +155,12 @@ def _remark(cell: Cell, scale: Scale) -> str:
 def table(
     header: list[str], rows: Rows, width: int, left: int, remarks: Sequence[str] = ()
 ) -> list[str]:
-    """Aligned columns, the first `left` to the left; wrapped name-value pairs if too wide.
+    """Aligned columns, the first `left` to the left; wrapped name-value pairs if too wide. A wide
+    character, as in Chinese, takes two places.
 
     A remark, wrapped, goes below its row.
     """
-    sizes = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    sizes = [max(map(cell_len, column)) for column in zip(header, *rows, strict=True)]
     stacked = sum(sizes) + 2 * len(sizes) > width
     lines = [] if stacked else [_aligned(header, sizes, left)]
     for i, row in enumerate(rows):
@@ -173,9 +176,9 @@ def table(
 
 
 def _aligned(row: list[str], sizes: list[int], left: int) -> str:
-    pairs = list(zip(row, sizes, strict=True))
-    texts = [text.ljust(size) for text, size in pairs[:left]]
-    texts += [text.rjust(size) for text, size in pairs[left:]]
+    gaps = [" " * (size - cell_len(text)) for text, size in zip(row, sizes, strict=True)]
+    texts = [text + gap for text, gap in zip(row[:left], gaps[:left], strict=True)]
+    texts += [gap + text for text, gap in zip(row[left:], gaps[left:], strict=True)]
     return ("  " + "  ".join(texts)).rstrip()
 
 

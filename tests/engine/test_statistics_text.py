@@ -10,7 +10,7 @@ import pytest
 from experiments.engine.analysis import analyse
 from experiments.engine.answer import methods
 from experiments.engine.statistics import Grid, Metric
-from experiments.engine.text import render, render_exploratory
+from experiments.engine.text import render, render_exploratory, table
 
 ACCURACY = Metric("accuracy", chance=0.1)
 LOSS = Metric("loss", higher_is_better=False)
@@ -60,6 +60,12 @@ def test_where_only_ranks_are_left_the_exploratory_table_says_who_won():
     grid.values[4:], grid.diverged[4:] = np.nan, True
     text = render_exploratory([analyse(grid, LOSS, exploratory=True)], width=100)
     assert re.search(r"activation leaky_relu:0.2 - relu +0 better, 10 worse +- +0.002 +10", text)
+
+
+def test_wide_characters_keep_the_columns_in_line():
+    """A terminal gives each two places."""
+    lines = table(["arm", "n"], [["基线", "10"], ["plain", "9"], ["é", "100"]], 80, left=1)
+    assert lines == ["  arm      n", "  基线    10", "  plain    9", "  é      100"]
 
 
 def test_long_levels_are_stacked_instead_of_cut():
