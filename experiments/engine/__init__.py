@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def main(experiment: "Experiment") -> None:
-    """Gives a script every command for its own experiment: `python mine.py study --vary ...`."""
+    """Gives a script every command but `claim` for its experiment: `python mine.py study ...`."""
     import pathlib
     import sys
 

@@ -13,6 +13,7 @@ import numpy as np
 import scipy.stats
 from jaxtyping import Float
 
+from experiments.engine.contrasts import Rules
 from experiments.engine.jobs import Job
 from experiments.engine.lines import unpack_bits
 from experiments.engine.pairing import Pairing, pair, pairings
@@ -23,7 +24,6 @@ from experiments.engine.statistics import (
     Grid,
     Interval,
     Metric,
-    price,
 )
 
 Correct = Mapping[tuple[int, int], np.ndarray]
@@ -101,14 +101,15 @@ def contrasts_crossed(grid: Grid, analysis: Analysis, correct: Correct) -> tuple
     """
     simple = [(pair(grid, c.factor, c.level, c.within), c) for c in analysis.simple_effects]
     families = [simple, list(zip(pairings(grid), analysis.contrasts, strict=True))]
-    found = []
+    asked = analysis.margin, analysis.looks, analysis.exploratory
+    rules, found = Rules(1 - analysis.confidence, *asked, frozenset()), []
     for family in families:
         for pairing, contrast in family:
             if pairing is None or contrast.interval is None or contrast.n < MINIMUM_SEEDS:
                 continue
             differences = _differences(pairing, grid, correct)
             if len(differences) == contrast.n:
-                interval, share = crossed_interval(differences, _level(analysis, len(family)))
+                interval, share = crossed_interval(differences, rules.share(len(family)))
                 found.append(Crossed(contrast, interval, share, *differences.shape))
     return tuple(found)
 
@@ -124,12 +125,6 @@ def cells_crossed(grid: Grid, analysis: Analysis, correct: Correct) -> tuple[Int
             None if scores is None else crossed_interval(scores, 1 - analysis.confidence)[0]
         )
     return tuple(found)
-
-
-def _level(analysis: Analysis, size: int) -> float:
-    """The error level of the interval of one of so many contrasts."""
-    alpha = 1 - analysis.confidence
-    return alpha if analysis.exploratory else alpha / (size * price(analysis.looks))
 
 
 def _right(line: Mapping[str, Any], metric: Metric) -> np.ndarray | None:

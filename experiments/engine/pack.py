@@ -75,21 +75,24 @@ def pack(opened: Reopened, out: str | pathlib.Path | None = None) -> tuple[pathl
             f"{folder / name} is missing, damaged or not what metrics.jsonl says; "
             f"`resume {folder}` writes it anew"
         )
+    try:
+        write_bytes(target, _archive(folder.name, _contents(folder, paragraph, record)))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UsageError(f"{target} cannot be written: {error.strerror}") from None
+    return target, paragraph
+
+
+def _contents(folder: pathlib.Path, paragraph: str, record: Mapping[str, Any]) -> dict[str, bytes]:
+    """The folder's files, and with them the paragraph, the lock file and the checksums."""
     files = _files(folder)
     files.pop(MANIFEST, None)  # of the archive that the folder was unpacked from
-    files[METHODS] = (
-        f"# Methods\n\n{textwrap.fill(paragraph, 100, break_on_hyphens=False)}\n".encode()
-    )
+    text = textwrap.fill(paragraph, 100, break_on_hyphens=False)
+    files[METHODS] = f"# Methods\n\n{text}\n".encode()
     lock = (ROOT / LOCK).read_bytes() if (ROOT / LOCK).exists() else b""
     if hashlib.sha256(lock).hexdigest() == record.get("lock_sha256"):
         files[LOCK] = lock
     sums = [f"{hashlib.sha256(content).hexdigest()}  {name}" for name, content in files.items()]
-    files[MANIFEST] = ("\n".join(sums) + "\n").encode()
-    try:
-        write_bytes(target, _archive(folder.name, files))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise UsageError(f"{target} cannot be written: {error.strerror}") from None
-    return target, paragraph
+    return {**files, MANIFEST: ("\n".join(sums) + "\n").encode()}
 
 
 def _files(folder: pathlib.Path) -> dict[str, bytes]:

@@ -22,13 +22,14 @@ from experiments.engine.examples import (
 )
 from experiments.engine.jobs import Job, reporting_seeds
 from experiments.engine.log import finished
+from experiments.engine.measures import measures_text
 from experiments.engine.pairing import score
 from experiments.engine.parameters import DIGEST
 from experiments.engine.sealed import read_json, write_json, write_text
 from experiments.engine.statistics import Analysis, Grid, Interval, Metric
 from experiments.engine.study import Part, Study, factors, label
 from experiments.engine.tables import LINE_FIELDS
-from experiments.engine.text import examples_text, render, render_exploratory, table
+from experiments.engine.text import examples_text, render, render_exploratory
 from experiments.engine.tuning import (
     Done,
     Tuned,
@@ -151,14 +152,7 @@ def answer(
     ]  # fmt: skip
     train = score(make_grid(study, jobs, done, f"train_{metric.name}"), metric).values
     extra = {"train": _means(train), "gap": _gaps(train, score(grid, metric).values)}
-    parts = textwrap.wrap(study.question, width)
-    if study.part != Part():
-        lack = " There is no verdict on some of the seeds." if some_seeds else ""
-        text = f"Part of a study: `merge` joins the folders of all parts.{lack}"
-        parts += textwrap.wrap(text, width)
-    if early:
-        parts += textwrap.wrap("The study has not finished: no verdict until it has.", width)
-    parts += [render(analysis, width=width, extra=extra)]
+    parts = [*_heading(study, width, early=early), render(analysis, width=width, extra=extra)]
     parts += [text] if (text := render_exploratory(others, width=width)) else []
     correct = right_examples(metric, jobs, done)
     crossed = contrasts_crossed(grid, analysis, correct)
@@ -171,6 +165,19 @@ def answer(
         analysis, "\n".join(parts), tuple(others), extra, chosen, measures, crossed,
         cells_crossed(grid, analysis, correct),
     )  # fmt: skip
+
+
+def _heading(study: Study, width: int, *, early: bool) -> list[str]:
+    """The question, and why there is no verdict where there cannot be one yet."""
+    text = textwrap.wrap(study.question, width)
+    if study.part != Part():
+        lack = " There is no verdict on some of the seeds." if study.part.seeds is not None else ""
+        text += textwrap.wrap(
+            f"Part of a study: `merge` joins the folders of all parts.{lack}", width
+        )
+    if early:
+        text += textwrap.wrap("The study has not finished: no verdict until it has.", width)
+    return text
 
 
 def _copied(jobs: Sequence[Job], done: Done, column: str) -> tuple[int, ...]:
@@ -218,55 +225,6 @@ def further_measures(
 def _with_losses(grid: Grid) -> np.ndarray:
     """A column's values, infinite where a replica has finished without a number."""
     return np.where(grid.diverged & np.isnan(grid.values), np.inf, grid.values)
-
-
-def measures_text(
-    study: Study, jobs: Sequence[Job], measures: Mapping[str, Sequence[float | None]], width: int
-) -> list[str]:
-    """The table of further measures, and what the experiment says to them."""
-    if not measures:
-        return []
-    rows = [
-        [*cell.levels.values(), *(_short(column[i]) for column in measures.values())]
-        for i, cell in enumerate(study.cells)
-    ]
-    header = [*factors(study), *measures]
-    text = ["Further measures of the final nets, means over seeds:"]
-    text += table(header, rows, width, len(factors(study)))
-    configs = {job.cell: job.config for job in jobs}
-    return text + _remarks(study, configs, measures, width)
-
-
-def _remarks(
-    study: Study,
-    configs: Mapping[int, Any],
-    means: Mapping[str, Sequence[float | None]],
-    width: int,
-) -> list[str]:
-    """What the experiment says to the measures of each cell; nothing of one that lacks some it
-    speaks of."""
-    remark = study.experiment.remark
-    text: list[str] = []
-    for i, config in sorted(configs.items()):
-        known = {name: column[i] for name, column in means.items()}
-        measured = {name: value for name, value in known.items() if value is not None}
-        if remark is None:
-            continue
-        try:
-            said = f"{label(study, i)}: {remark(config, measured)}"
-        except KeyError:
-            if len(measured) == len(known):
-                raise
-            continue
-        text += textwrap.wrap(said, width, initial_indent="  ", subsequent_indent="    ")
-    return text
-
-
-def _short(value: float | None) -> str:
-    """Four digits, but all of a whole number."""
-    if value is None:
-        return "-"
-    return f"{value:,.0f}" if value == round(value) else f"{value:.4g}"
 
 
 REPORT = "report_sha256"

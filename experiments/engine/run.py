@@ -43,6 +43,7 @@ from experiments.engine.study import Study, make_study
 from experiments.engine.tables import write_results
 from experiments.engine.train import Work
 from experiments.engine.tuning import known_reports, missing_replicas, superseded
+from experiments.engine.wording import count
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,8 +207,8 @@ def _train(
     """Trains what is missing; returns the final line of every replica."""
     started = time.perf_counter()
     with Log(folder) as log:
-        if count := damaged_lines(folder):
-            echo(f"warning: {count} damaged lines of metrics.jsonl: their replicas train again")
+        if damaged := damaged_lines(folder):
+            echo(f"warning: {damaged} damaged lines of metrics.jsonl: their replicas train again")
         done = finished(read_lines(folder))
         for text in damage_told(folder, done.values()):
             echo(text)
@@ -238,12 +239,15 @@ def _train(
                 for key in old:
                     del done[key]
             train_jobs(session, jobs, "training")
-    programs = [future.result()[0] for future in session.compiled.values()]
-    traces = [program.traces["train"] for program in programs]
-    once = "one trace each" if set(traces) == {1} else f"traces {traces}"
-    many = ("s" * (missing != 1), "s" * (len(programs) > 1))
+    seconds = time.perf_counter() - started
     echo(
-        f"{missing} replica{many[0]} in {len(programs)} program{many[1]}, {once}: "
-        f"{time.perf_counter() - started:.1f} s, compiling included"
+        f"{count(missing, 'replica')} in {_programs(session)}: {seconds:.1f} s, compiling included"
     )
     return done
+
+
+def _programs(session: Session) -> str:
+    """How many programs were trained, and how often each was traced."""
+    traces = [future.result()[0].traces["train"] for future in session.compiled.values()]
+    once = "one trace each" if set(traces) == {1} else f"traces {traces}"
+    return f"{count(len(traces), 'program')}, {once}"

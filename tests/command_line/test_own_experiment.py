@@ -94,7 +94,9 @@ def mine(tmp_path, monkeypatch, capsys) -> Cli:
 
 def test_a_script_of_ones_own_has_every_command(mine):
     assert "siren  perceptrons of sines" in mine("list").out
-    assert "usage: my_experiment.py COMMAND [options]" in mine("--help").out
+    overview = mine("--help").out
+    assert "usage: my_experiment.py COMMAND [options]" in overview
+    assert "  reproduce " in overview and "  claim " not in overview  # claims are the project's own
     text = mine("study --help").out
     assert "maxout:2,sine" in squeezed(text)
     assert "factor on what enters an activation" in text

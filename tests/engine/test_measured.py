@@ -8,11 +8,13 @@ import pytest
 from experiments.engine import prepare
 from experiments.engine.errors import UsageError
 from experiments.engine.log import read_lines
+from experiments.engine.measures import measures_text
 from experiments.engine.plan import Override
-from experiments.engine.results import further_measures, measures_text, report_jobs
+from experiments.engine.results import further_measures
 from experiments.engine.run import train_study
 from experiments.engine.statistics import Metric
 from experiments.engine.study import make_study
+from experiments.engine.tuning import report_jobs
 from tests.engine.toy import TOY
 
 

@@ -23,10 +23,10 @@ from experiments.engine.plan import Override
 from experiments.engine.program import Layout
 from experiments.engine.progress import Meter
 from experiments.engine.reopen import reopen
-from experiments.engine.results import make_grid, report_jobs
+from experiments.engine.results import make_grid
 from experiments.engine.sealed import write_json
 from experiments.engine.statistics import Metric
-from experiments.engine.tuning import choices
+from experiments.engine.tuning import choices, report_jobs
 from tests.engine.toy import TOY, load
 
 pytestmark = pytest.mark.usefixtures("one_build")

@@ -91,7 +91,7 @@
       .filter((row) => row.quantity === chosen.quantity && data.labels[row.cell] === chosen.cell)
       .map((row) => ({ series: row.layer, x: row.epoch, mean: row.value })),
   };
-  const POSITION = { x: ["x"], y: ["y", "mean", "value"] };
+  const POSITION = { x: ["x"], y: ["y", "mean"] };
 
   function logarithmic(spec, channel) {
     for (const part of [spec, ...(spec.layer || [])]) {
