@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from experiments.engine.config import spell
 from experiments.engine.jobs import (
@@ -16,7 +17,7 @@ from experiments.engine.jobs import (
     tuning_jobs,
     tuning_seeds,
 )
-from experiments.engine.statistics import Metric, select
+from experiments.engine.statistics import ROUNDING, Metric
 from experiments.engine.study import Study, label
 from experiments.engine.wording import count
 
@@ -48,13 +49,36 @@ def choose(study: Study, metric: Metric, done: Done, cell: int, seed: int | None
         [[recorded(line, f"validation_{metric.name}") for line in row] for row in lines]
     )
     diverged = np.array([[line["status"] == "diverged" for line in row] for row in lines])
-    best, _ = select(scores, metric.higher_is_better, diverged)
+    best = best_value(scores, diverged, metric.higher_is_better)
     at_edge = [name for name in tune if _at_edge(tune[name], grid[best][name])]
     curve = tuple(
         ({name: spell(value) for name, value in tuned.items()}, tuple(row))
         for tuned, row in zip(grid, np.where(diverged, np.nan, scores).tolist(), strict=True)
     )
     return Tuned(dict(grid[best]), tuple(at_edge), curve)
+
+
+def best_value(
+    scores: Float[np.ndarray, "grid seeds"],
+    diverged: Bool[np.ndarray, "grid seeds"],
+    higher_is_better: bool,
+) -> int:
+    """The place on the grid that has the best mean score.
+
+    Diverged is worst: a value with fewer diverged (or non-finite) replicas precedes one with more,
+    whatever the others score. Ties, up to rounding of float32 scores, go to the value listed first.
+
+    Args:
+        scores: validation metric of each value of the grid.
+        diverged: which tuning replicas diverged.
+        higher_is_better: direction of the metric.
+    """
+    lost = diverged | ~np.isfinite(scores)
+    survivors = np.maximum((~lost).sum(axis=1), 1)
+    mean = np.where(lost, 0.0, scores).sum(axis=1) / survivors
+    fewest = lost.sum(axis=1) == lost.sum(axis=1).min()
+    behind = (mean[fewest].max() - mean) if higher_is_better else (mean - mean[fewest].min())
+    return int(np.argmax(fewest & (behind <= ROUNDING * np.abs(mean[fewest]).max())))
 
 
 def recorded(line: Mapping[str, Any], name: str) -> float:
