@@ -27,11 +27,14 @@ class Text:
     """What is read.
 
     Attributes:
-        dataset: python_docs, tiny_shakespeare, wikitext2 or ptb; `list` says what they are.
+        dataset: python_docs, tiny_shakespeare, wikitext2 or ptb, which `list` explains, or text:
+            any file of UTF-8.
+        text_file: path of the file, where dataset is text.
         unit: what a token is.
     """
 
-    dataset: Literal["python_docs", "tiny_shakespeare", "wikitext2", "ptb"] = "python_docs"
+    dataset: Literal["python_docs", "tiny_shakespeare", "wikitext2", "ptb", "text"] = "python_docs"
+    text_file: str | None = None
     unit: Literal["character", "word"] = "character"
 
 
@@ -75,7 +78,8 @@ def metrics(config: Any, spec: Spec) -> tuple[Metric, ...]:
 
 def load(config: Any, manual_dir: str | None) -> Dataset:
     """The text of a config."""
-    return texts.load(config.data.dataset, config.data.unit, manual_dir)
+    data = config.data
+    return texts.load(data.dataset, data.unit, manual_dir, data.text_file)
 
 
 def check(config: Any, spec: Spec) -> None:

@@ -100,7 +100,7 @@ def _split(
         given = x
         with np.errstate(over="ignore"):
             x = x.astype(np.float32)
-        if given.dtype.kind in "iu" and (x.astype(np.float64) != given.astype(np.float64)).any():
+        if given.dtype.kind in "iu" and (x.astype(np.longdouble) != given).any():
             raise UsageError(
                 f"{data_file}: {x_name} holds whole numbers that float32 cannot tell apart (beyond "
                 "16,777,216); subtract what they share, or scale them"

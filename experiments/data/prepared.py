@@ -19,6 +19,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 from experiments.data.dataset import Dataset, Spec, digest_of, make_dataset
+from experiments.data.files import check_folder
 from experiments.data.published import Published
 from experiments.engine.errors import DataMissingError, UsageError
 from experiments.engine.paths import cache_folder, path_of
@@ -46,6 +47,8 @@ def load(published: Published, manual_dir: Path | None) -> Dataset:
         DataMissingError: the files are missing and cannot be downloaded, or are not the real ones.
         UsageError: `manual_dir` is no folder, or `data_dir()` cannot be written.
     """
+    if manual_dir is not None:
+        check_folder(manual_dir)
     folder = data_dir() / published.name
     dataset = _open(published, folder)
     if dataset is None:

@@ -104,6 +104,7 @@ def _scale(x: np.ndarray, mean: np.ndarray, shared: tuple[int, ...]) -> np.ndarr
     sd = np.sqrt(squares.reshape(x.shape[1:]).mean(shared, keepdims=True))
     over = (0, *(axis + 1 for axis in shared))
     constant = x.min(over, keepdims=True)[0] == x.max(over, keepdims=True)[0]
+    constant |= sd < np.finfo(np.float32).tiny  # 1 / sd would overflow
     return 1.0 / np.where(constant, 1.0, sd)
 
 

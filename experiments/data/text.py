@@ -98,12 +98,17 @@ def make_text(name: str, texts: Mapping[str, str], unit: Unit) -> Dataset:
         characters of the text the tokens after the first stand for.
 
     Raises:
-        UsageError: a split has fewer than two tokens.
+        UsageError: a split has fewer than two tokens, or the vocabulary fewer than two.
     """
     units = {split: split_units(texts[split], unit) for split in SPLITS}
     if short := [split for split in SPLITS if len(units[split]) < 2]:
         raise UsageError(f"{name}: its {short[0]} text has fewer than two {unit}s")
     vocabulary = make_vocabulary(units, unit)
+    if len(vocabulary) < 2:
+        raise UsageError(
+            f"{name}: {vocabulary[0]!r} is the one {unit} that can be learned from its training "
+            "text; there must be two or more"
+        )
     splits = {
         split: {
             "x": numbered(units[split], vocabulary, unit),

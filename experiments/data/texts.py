@@ -16,9 +16,9 @@ from typing import Any
 from experiments.data.dataset import Dataset
 from experiments.data.files import check_folder, content, decoded
 from experiments.data.prepared import data_dir
-from experiments.data.text import SPLITS, Unit, cut, make_text
-from experiments.engine.errors import DataMissingError
-from experiments.engine.paths import path_of, stamp
+from experiments.data.text import SPLITS, Unit, cut, make_text, split_units
+from experiments.engine.errors import DataMissingError, UsageError
+from experiments.engine.paths import not_there, path_of, stamp
 
 TEXTS = {
     "python_docs": "Python's documentation of its language, half a million characters; embedded",
@@ -40,12 +40,14 @@ class Source:
             each split, or one that is cut.
         url: the publisher's address of the one file; "" where there is none to download from.
         unzipped: the one file of an archive, which may lie there in its place, and its sha256.
+        words: published numbers of words and ends of lines of files without a sha256.
     """
 
     folder: str
     files: Mapping[str, str]
     url: str = ""
     unzipped: tuple[str, str] = ("", "")
+    words: tuple[int, ...] = ()
 
 
 SOURCES = {
@@ -72,30 +74,50 @@ SOURCES = {
         ("text8", "6e890197040d37d85beb962ae1f041ff1d9a9ca8d20c7d99c85027eebf51dca7"),
     ),
     # Mikolov et al. 2010.
-    "ptb": Source("ptb", {"ptb.train.txt": "", "ptb.valid.txt": "", "ptb.test.txt": ""}),
+    "ptb": Source(
+        "ptb",
+        {"ptb.train.txt": "", "ptb.valid.txt": "", "ptb.test.txt": ""},
+        words=(929_589, 73_760, 82_430),
+    ),
 }
 
 
-def load(name: str, unit: Unit, manual_dir: str | os.PathLike[str] | None = None) -> Dataset:
+def load(
+    name: str,
+    unit: Unit,
+    manual_dir: str | os.PathLike[str] | None = None,
+    text_file: str | None = None,
+) -> Dataset:
     """Loads a text by name, kept for the next that asks for it.
 
     Args:
-        name: one of `TEXTS`.
+        name: one of `TEXTS`, or "text" for a file of one's own.
         unit: what a token is.
         manual_dir: folder of the publishers' files; by default the environment variable
             ABLAX_MANUAL_DIR.
+        text_file: path of the file of one's own.
 
     Raises:
-        UsageError: there is no such folder.
+        UsageError: there is no such folder, a split has fewer than two tokens, or a file was given
+            without the name "text" or that without a file.
         DataMissingError: files are missing, damaged or not the published ones; says what to do.
     """
+    check_own(name, text_file)
     given = manual_dir or os.environ.get("ABLAX_MANUAL_DIR") or None
     folder = path_of(given) if given else None
-    return _load(name, unit, folder, _written(name, folder))
+    return _load(name, unit, folder, text_file, _written(name, folder, text_file))
 
 
-def _written(name: str, manual_dir: Path | None) -> tuple[Any, ...]:
+def check_own(name: str, text_file: str | None) -> None:
+    """Refuses a file without the name "text", and that without a file. Raises `UsageError`."""
+    if (name == "text") != (text_file is not None):
+        raise UsageError("--dataset text and --text-file FILE go together")
+
+
+def _written(name: str, manual_dir: Path | None, text_file: str | None) -> tuple[Any, ...]:
     """What changes when files of a text are written anew that no digest knows."""
+    if text_file is not None:
+        return (stamp(path_of(text_file)),)
     source, folder = SOURCES.get(name), manual_dir or data_dir() / "manual"
     if source is None or all(source.files.values()):
         return ()
@@ -104,17 +126,35 @@ def _written(name: str, manual_dir: Path | None) -> tuple[Any, ...]:
 
 
 @functools.lru_cache(maxsize=4)
-def _load(name: str, unit: Unit, manual_dir: Path | None, written: tuple[Any, ...]) -> Dataset:
+def _load(
+    name: str,
+    unit: Unit,
+    manual_dir: Path | None,
+    text_file: str | None,
+    written: tuple[Any, ...],
+) -> Dataset:
     """One reading; `written` tells files that were written anew apart."""
     del written
-    return make_text(name, splits_of(name, manual_dir), unit)
+    return make_text(text_file or name, splits_of(name, manual_dir, text_file), unit)
 
 
-def splits_of(name: str, manual_dir: Path | None) -> dict[str, str]:
-    """The text of each split, by name; raises as `load` does."""
+def splits_of(name: str, manual_dir: Path | None, text_file: str | None = None) -> dict[str, str]:
+    """The text of each split, by name or of a file of one's own; raises as `load` does."""
+    if text_file is not None:
+        return cut(_own(path_of(text_file)))
     if name == "python_docs":
         return cut(python_docs())
     return read(name, SOURCES[name], manual_dir)
+
+
+def _own(path: Path) -> str:
+    """A user's text. Raises `UsageError` or `DataMissingError` in one line."""
+    if not path.exists():
+        raise DataMissingError(f"--text-file {path}: {not_there(path)}")
+    try:
+        return decoded(f"--text-file {path}", path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"--text-file {path}: {error.strerror}") from None
 
 
 def python_docs() -> str:
@@ -137,6 +177,12 @@ def read(name: str, source: Source, manual_dir: Path | None) -> dict[str, str]:
     if manual_dir is not None:
         check_folder(manual_dir)
     texts = [_file(name, source, file, manual_dir) for file in source.files]
+    for file, text, words in zip(source.files, texts, source.words, strict=False):
+        if (found := len(split_units(text, "word"))) != words:
+            raise DataMissingError(
+                f"{name}: {file} has {found:,} words and ends of lines, where {words:,} were "
+                "published: it is cut, damaged or another file; bring the published one"
+            )
     return cut(texts[0]) if len(texts) == 1 else dict(zip(SPLITS, texts, strict=True))
 
 

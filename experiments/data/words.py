@@ -14,11 +14,10 @@ import numpy as np
 
 from experiments.data import texts
 from experiments.data.dataset import Dataset, Spec, make_dataset
-from experiments.data.files import decoded
-from experiments.data.text import SPLITS, cut
+from experiments.data.text import SPLITS
 from experiments.data.word_sets import read_sets, word_files
-from experiments.engine.errors import DataMissingError, UsageError
-from experiments.engine.paths import not_there, path_of, stamp
+from experiments.engine.errors import UsageError
+from experiments.engine.paths import path_of, stamp
 
 LETTERS = re.compile(r"<unk>|\w+")
 
@@ -62,8 +61,7 @@ def load(config: Words, manual_dir: str | os.PathLike[str] | None = None) -> Dat
         UsageError: there is no such text or folder, or fewer than two words that count.
         DataMissingError: files are missing, damaged or not the published ones.
     """
-    if (config.dataset == "text") != (config.text_file is not None):
-        raise UsageError("--dataset text and --text-file FILE go together")
+    texts.check_own(config.dataset, config.text_file)
     if config.min_count < 1 or config.top < 1:
         raise UsageError("--min-count and --top: at least 1")
     given = manual_dir or os.environ.get("ABLAX_MANUAL_DIR") or None
@@ -89,21 +87,9 @@ def _load(config: Words, manual_dir: Path | None, written: tuple[Any, ...]) -> D
     """One reading of a text; `config.pictured` does not matter to it, and `written` tells files
     that were written anew apart."""
     del written
-    if config.text_file is not None:
-        name, parts = config.text_file, cut(_read(path_of(config.text_file)))
-    else:
-        name, parts = config.dataset, texts.splits_of(config.dataset, manual_dir)
+    name = config.text_file or config.dataset
+    parts = texts.splits_of(config.dataset, manual_dir, config.text_file)
     return make_words(name, parts, config, read_sets(manual_dir))
-
-
-def _read(path: Path) -> str:
-    """A user's text. Raises `UsageError` or `DataMissingError` in one line."""
-    if not path.exists():
-        raise DataMissingError(f"--text-file {path}: {not_there(path)}")
-    try:
-        return decoded(f"--text-file {path}", path.read_bytes())
-    except OSError as error:
-        raise UsageError(f"--text-file {path}: {error.strerror}") from None
 
 
 def make_words(

@@ -17,6 +17,8 @@ def answer(analysis: Analysis) -> str:
         chosen = [item for item in analysis.simple_effects if item.factor == factor]
         chosen = chosen or [item for item in analysis.contrasts if item.factor == factor]
         parts.append(f"{factor}: {_findings(chosen, difference_scale(analysis))}")
+    if not parts and any(cell.diverged for cell in analysis.cells):
+        return "every finished replica diverged."
     return "; ".join(parts) + "." if parts else "no results yet."
 
 

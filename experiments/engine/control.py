@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import pathlib
 import re
 import signal
@@ -16,6 +17,7 @@ from experiments.engine.errors import AblaxError, UsageError
 from experiments.engine.values import Shown
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+STOPPING = b"\nstopping when the call under way has ended; Ctrl-C again leaves at once, unsaved\n"
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -147,6 +149,8 @@ class Control:
         self._signal = signal.Signals(number).name
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # the second one leaves at once
+            with contextlib.suppress(OSError):
+                os.write(2, STOPPING)  # not print, which may be at work
 
     def reason(self) -> str:
         """Why the training is to stop now; "" while it is not.

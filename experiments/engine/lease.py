@@ -66,7 +66,7 @@ def _take(path: pathlib.Path, mine: dict[str, object]) -> None:
         fresh.write_text(json.dumps(mine))
     except OSError as error:
         raise UsageError(
-            f"{path.parent} cannot be written: {error.strerror}; mend that, or choose another --out"
+            f"{path.parent} cannot be written: {error.strerror}; mend that or work elsewhere"
         ) from None
     try:
         with _alone(path.parent):

@@ -22,7 +22,7 @@ from experiments.engine.folder import (
 from experiments.engine.jobs import reporting_pairs, reporting_seeds, tuning_jobs
 from experiments.engine.lease import lease
 from experiments.engine.log import Log, finished, line_key, read_lines
-from experiments.engine.record import differences, told
+from experiments.engine.record import differences, mixture, told
 from experiments.engine.reopen import Reopened
 from experiments.engine.sealed import read_json, write_json
 from experiments.engine.statistics import Metric
@@ -82,29 +82,33 @@ def merge(
     if contents["programs"]:
         raise UsageError(f"{folder} holds this study already; choose another --out")
     make_folder(folder)
-    for text in _apart(parts):
-        echo(text)
+    apart = _apart(parts)
+    for text in apart:
+        echo(f"warning: {text}")
     with lease(folder):
         write_study(folder, contents)  # without programs: cut short, it is filled again
-        contents = _write(folder, whole, parts, lines)
+        contents = _write(folder, whole, parts, lines, apart)
     return Reopened(folder, whole, contents)
 
 
 def _apart(parts: Sequence[Reopened]) -> list[str]:
-    """Warnings where the parts' bits cannot be those of one machine."""
+    """Where the parts' bits cannot be those of one machine and code, one sentence each."""
     first, plans, found = _record(parts[0].folder) or {}, {}, []
     for part in parts:
         other = [
             plan["static"] for plan in part.contents["programs"]
             if plans.setdefault(str(plan["static"]), _layout(plan)) != _layout(plan)
         ]  # fmt: skip
-        told_apart = told(differences(first, _record(part.folder) or {}))
+        record = _record(part.folder) or {}
+        told_apart = told(differences(first, record))
         told_apart += ["the plan: lanes and devices"] if other else []
         if told_apart:
             found.append(
-                f"warning: {part.folder} differs from {parts[0].folder}, so they agree to a "
-                f"tolerance, not to the bit: {'; '.join(told_apart)}"
+                f"{part.folder} differs from {parts[0].folder}, so they agree to a tolerance, not "
+                f"to the bit: {'; '.join(told_apart)}"
             )
+        if part is not parts[0]:
+            found += [f"{part.folder}: {text}" for text in mixture(record)]
     return found
 
 
@@ -187,7 +191,11 @@ def _refuse_gaps(study: Study, done: Mapping[tuple[Any, ...], Line]) -> None:
 
 
 def _write(
-    folder: pathlib.Path, study: Study, parts: Sequence[Reopened], lines: Sequence[Line]
+    folder: pathlib.Path,
+    study: Study,
+    parts: Sequence[Reopened],
+    lines: Sequence[Line],
+    apart: Sequence[str],
 ) -> dict[str, Any]:
     for part in parts:
         for name in ("parameters", "pictures"):
@@ -200,7 +208,8 @@ def _write(
                 name = f"part-{number}-{source.name}" if number else source.name
                 shutil.copyfile(source, folder / name)
         data = _distinct(data for record in records for data in record["data"])
-        write_json(folder / "record.json", {**records[0], "data": data, "parts": records[1:]})
+        others = {"data": data, "parts": records[1:], "apart": apart}
+        write_json(folder / "record.json", {**records[0], **others})
     with Log(folder) as log:
         log.keep(())
         log.write(lines, durable=True)
@@ -208,7 +217,8 @@ def _write(
     contents = {**parts[0].contents, **specification(study), "seeds": study.seeds, "looks": looks}
     note_look(contents, study)
     contents["extendable"] = False  # the parts' training states stay where they are
-    programs = [program for part in parts for program in part.contents["programs"]]
+    growing = sorted(parts, key=lambda part: len(reporting_pairs(part.study)))
+    programs = [program for part in growing for program in part.contents["programs"]]
     contents["programs"] = list({str(p["static"]): p for p in programs}.values())
     contents["data"] = sorted({digest for part in parts for digest in part.contents["data"]})
     measured = zip(*(part.contents["metrics"] for part in parts), strict=True)

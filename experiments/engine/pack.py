@@ -19,6 +19,7 @@ from experiments.engine.log import finished, read_lines
 from experiments.engine.parameters import DIGEST, digest_of, parameters_path, read_parameters
 from experiments.engine.paths import file_to_write
 from experiments.engine.prepare import epochs_of
+from experiments.engine.record import mixture
 from experiments.engine.reopen import Reopened
 from experiments.engine.sealed import read_json, write_bytes
 from experiments.engine.sources import ROOT, archived_digests
@@ -67,7 +68,8 @@ def pack(opened: Reopened, out: str | pathlib.Path | None = None) -> tuple[pathl
         raise UsageError(f"{folder / 'record.json'} cannot be read: {error}") from None
     looks = max(1, looks_of(opened.contents))
     analysis = results.answer(study, opened.metrics, lines, looks).analysis
-    paragraph = methods(study, record, answer.methods(analysis), opened.contents["looks"])
+    primary, looked = opened.metrics[0].name, opened.contents["looks"]
+    paragraph = methods(study, record, primary, answer.methods(analysis), looked)
     if not _holds_sources(folder, record):
         paragraph += " The archive of its sources is lost."
     if name := results.saved_otherwise(folder, opened.contents, analysis):
@@ -163,6 +165,7 @@ def _archive(name: str, files: Mapping[str, bytes]) -> bytes:
 def methods(
     study: Study,
     record: Mapping[str, Any],
+    primary: str,
     statistics: str,
     looks: Sequence[Mapping[str, Any]] = (),
 ) -> str:
@@ -170,6 +173,7 @@ def methods(
 
     Args:
         record: `record.json`.
+        primary: the metric that was declared.
         statistics: the sentences on tests and intervals.
         looks: with which seeds, epochs and margins the results were looked at; the last is last.
     """
@@ -180,12 +184,7 @@ def methods(
     stack = _listed([f"{name} {packages[name]}" for name in ("jax", "flax", "optax")])
     commit = (record["git"]["commit"] or "unknown")[:12]
     changed = ", with uncommitted changes kept in its archive" if record["git"]["dirty"] else ""
-    sessions = [s for s in record.get("sessions", []) if s["differs"]]
-    resumed = (
-        f" {len(sessions)} of its sessions ran in an environment that differed (see record.json)."
-        if sessions
-        else ""
-    )
+    mixed = "".join(f" {sentence}." for sentence in mixture(record))
     anew = (
         f" The record of what was trained before {record['time']} was damaged."
         if record.get("begun_anew")
@@ -194,10 +193,11 @@ def methods(
     return (
         f"We trained {grid} of the experiment {study.experiment.name} on {data}, "
         f"{len(study.cells)} cells with {study.seeds} seeds each; {_streams(study)} "
-        f"so cells are paired by seed.{_tuning(study)}{_looked(study, looks)} {_settings(study)} "
+        f"so cells are paired by seed. The primary metric is {primary}."
+        f"{_tuning(study)}{_looked(study, looks)} {_settings(study)} "
         f"{statistics} "
         f"Training ran in Python {record['python']} with {stack}, under commit {commit}{changed}, "
-        f"on {device['count']} devices of kind {device['kind']} ({device['processor']}).{resumed}"
+        f"on {device['count']} devices of kind {device['kind']} ({device['processor']}).{mixed}"
         f"{anew}"
     )
 

@@ -16,13 +16,14 @@ EXACT_SEEDS = 16
 MONTE_CARLO_FLIPS = 50_000
 MOST_SEEDS = 1000
 POWER = 0.8
+LARGE = 1000.0
 _BLOCK = 4096  # patterns of signs that are multiplied at once
 _EPSILON = 2.0**-22  # relative: twice what rounding to float32 moves a difference of two numbers
 
 
 def half_width(sd: np.ndarray | float, n: int, alpha: float) -> np.ndarray:
     """Half the width of the t interval of a mean: t(1 - alpha / 2, n - 1) sd / sqrt(n)."""
-    return np.asarray(special.stdtrit(n - 1, 1 - alpha / 2) * sd / np.sqrt(n))
+    return np.asarray(-special.stdtrit(n - 1, alpha / 2) * sd / np.sqrt(n))
 
 
 def t_test(differences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -66,13 +67,17 @@ def sign_flip_p(differences: np.ndarray, scale: float | None = None) -> np.ndarr
     The share of sign patterns with a sum at least as far from zero as the observed one; in the
     Monte Carlo case the observed pattern counts as one draw, so p is never zero (Phipson and
     Smyth, 2010). Sums that could be equal but for rounding, as those of accuracies often are, count
-    as equal.
+    as equal. Where m seeds agree and the others are 0, p is 2^(1 - m), however many seeds.
 
     Args:
         scale: the largest of the float32 numbers that were subtracted; None: of the differences.
     """
     sums, slack = np.abs(_flipped_sums(differences)), _rounding_of_sums(differences, scale)
-    return np.asarray((sums >= sums[..., :1] - slack).mean(axis=-1))
+    found = np.asarray((sums >= sums[..., :1] - slack).mean(axis=-1))
+    moved = 2 * np.abs(differences) > slack
+    agree = (differences >= 0).all(axis=-1) | (differences <= 0).all(axis=-1)
+    known = agree & ((differences == 0) | moved).all(axis=-1)
+    return np.where(known, 0.5 ** np.maximum(moved.sum(axis=-1) - 1.0, 0.0), found)
 
 
 def _rounding_of_sums(
@@ -170,7 +175,7 @@ def is_constant(values: np.ndarray, scale: float | None = None) -> bool:
 
 def superiority_power(effect: float, n: int, alpha: float) -> float:
     """Power of the two-sided paired t test for an effect in standard deviations at n seeds."""
-    critical = special.stdtrit(n - 1, 1 - alpha / 2)
+    critical = -special.stdtrit(n - 1, alpha / 2)
     shift = abs(effect) * np.sqrt(n)
     same = special.nctdtr(n - 1, -shift, -critical)  # NaN where it is 1 to every digit
     opposite = np.nan_to_num(special.nctdtr(n - 1, shift, -critical))  # NaN far out in the tail
@@ -179,7 +184,7 @@ def superiority_power(effect: float, n: int, alpha: float) -> float:
 
 def equivalence_power(effect: float, margin: float, n: int, alpha: float) -> float:
     """Power of TOST, effect and margin in standard deviations (a lower bound, tight near 0.8)."""
-    critical = special.stdtrit(n - 1, 1 - alpha)
+    critical = -special.stdtrit(n - 1, alpha)
     near, far = (margin + side * abs(effect) for side in (-1, 1))
     missed = [special.nctdtr(n - 1, reach * np.sqrt(n), critical) for reach in (near, far)]
     return max(float(1 - sum(missed)), 0.0)
@@ -187,7 +192,13 @@ def equivalence_power(effect: float, margin: float, n: int, alpha: float) -> flo
 
 @functools.cache
 def detectable_effect(n: int, alpha: float) -> float:
-    """Smallest effect, in standard deviations of the differences, found with 80 % power."""
+    """Smallest effect, in standard deviations of the differences, found with 80 % power.
+
+    Of a critical value above `LARGE` only the spread of the denominator matters, which is a chi.
+    """
+    critical = -special.stdtrit(n - 1, alpha / 2)
+    if critical > LARGE:
+        return float(critical * np.sqrt(special.chdtri(n - 1, 1 - POWER) / (n - 1) / n))
     low, high = 0.0, 1.0
     while superiority_power(high, n, alpha) < POWER:
         low, high = high, 2 * high

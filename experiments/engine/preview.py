@@ -43,12 +43,15 @@ def preview(
     if tuning:
         lines.append(f"{tuning} tuning runs choose {', '.join(_tuned(study))} first")
     lines += [count(len(prepared), "program") + ":", program_table(prepared, width)]
+    finals = finished(read_lines(folder))
+    reported = {(cell, seed) for phase, cell, _, seed in finals if phase == "report"}
+    done = len(reported & set(pairs)) + sum(job.key in finals for job in tuning_jobs(study))
     rate, seconds = _estimate(study, prepared)
+    seconds *= 1 - done / (len(pairs) + tuning)
     lines.append(
         f"about {_duration(seconds)} of training, compiling apart ({speed_text(rate)} "
         "measured on program 1)"
     )
-    done = len(finished(read_lines(folder)))
     kept = f"; {done} of {len(pairs) + tuning} replicas are done there already" if done else ""
     lines.append(f"folder: {folder}{kept}")
     return "\n".join(textwrap.fill(s, width, subsequent_indent="    ") for s in _each(lines))

@@ -35,6 +35,7 @@ class Meter:
     def __init__(self, total: int, *, quiet: bool = False) -> None:
         self._total, self._done = max(total, 1), 0
         self._started = self._printed = time.monotonic()
+        self._before = 0  # replica-steps that the clock does not know
         self._note = ""
         self._quiet = quiet
         self._bar: _Bar | None = None
@@ -72,8 +73,8 @@ class Meter:
 
     @property
     def rate(self) -> float:
-        """Replica-steps per second so far."""
-        return self._done / max(time.monotonic() - self._started, 1e-9)
+        """Replica-steps per second since the first call ended, which waits for compiling."""
+        return (self._done - self._before) / max(time.monotonic() - self._started, 1e-9)
 
     def note(self, text: str) -> None:
         """Says how the replicas in training stand; shown until the next note."""
@@ -84,12 +85,16 @@ class Meter:
     def advance(self, steps: int, text: str) -> None:
         """Counts finished replica-steps; `text` says where the study is."""
         self._done += steps
-        shown = speed_text(self.rate)
+        if not self._before:
+            self._before, self._started = self._done, time.monotonic()
+        rate = self.rate
+        shown = speed_text(rate) if rate else ""
         if self._bar:
             self._bar.update(self._task, advance=steps, description=text, rate=shown)
         elif not self._quiet and time.monotonic() - self._printed > PLAIN_SECONDS:
             self._printed = time.monotonic()
-            left = (self._total - self._done) / self.rate
             share = 100 * self._done / self._total
             where = f"{share:3.0f} %  {'; '.join(filter(None, (text, self._note)))}"
-            print(f"{where}  {shown}, {left:.0f} s left", file=sys.stderr, flush=True)
+            if rate:
+                where += f"  {shown}, {(self._total - self._done) / rate:.0f} s left"
+            print(where, file=sys.stderr, flush=True)

@@ -1,5 +1,7 @@
 """Where a study came from: commit, sources, versions, machine, data, command line."""
 
+import collections
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
@@ -18,6 +20,7 @@ from experiments.data.dataset import Dataset
 from experiments.engine.devices import instruction_set
 from experiments.engine.sealed import read_json, write_json
 from experiments.engine.sources import ROOT, archive_sources, git, source_digests
+from experiments.engine.wording import count
 
 PACKAGES = (
     "ablax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets",
@@ -75,7 +78,8 @@ def continue_record(
     """Adds this process to the record: its command, and where its environment differs.
 
     Differences are told: what is trained under them agrees with the rest to a tolerance, not to
-    the bit. Sources that differ are archived beside the first.
+    the bit; by other sources, perhaps not at all. Sources that differ are archived beside the
+    first.
     """
     path = folder / "record.json"
     try:
@@ -87,13 +91,19 @@ def continue_record(
         record = {**make_record(datasets), "sessions": [], "begun_anew": True}
     now = make_record([])
     found, sessions = differences(record, now), record["sessions"]
-    if found:
+    sources = {name: pair for name, pair in found.items() if name.startswith("sources.")}
+    elsewhere = {name: pair for name, pair in found.items() if name not in sources}
+    if sources:
+        archive_sources(_free_archive(folder))
+        echo("warning: the code has changed since this study began: what is trained now may be")
+        echo("  another experiment than what was trained before; another --out begins anew:")
+    for line in told(sources):
+        echo(f"  {line}")
+    if elsewhere:
         echo("warning: begun in another environment: what is trained now agrees to a tolerance,")
         echo("  not to the bit:")
-        for line in told(found):
-            echo(f"  {line}")
-    if any(name.startswith("sources.") for name in found):
-        archive_sources(_free_archive(folder))
+    for line in told(elsewhere):
+        echo(f"  {line}")
     about = {"time": now["time"], "command": now["command"], "devices": jax.device_count()}
     session = {**about, "differs": found}
     write_json(path, {**record, "sessions": [*sessions, session]})
@@ -102,22 +112,35 @@ def continue_record(
 def tell_other_sources(folder: pathlib.Path, echo: Callable[[str], None]) -> None:
     """Says if what a folder holds was begun by other sources than those that are here now, or if
     that cannot be known."""
-    if warning := lost_record(folder):
-        echo(warning)
-        return
-    begun = {"sources": read_json(folder / "record.json").get("sources", {})}
-    for line in told(differences(begun, {"sources": source_digests()})):
-        echo(f"warning: these results are of other {line}; another --out trains by those of now")
+    for text in doubts(folder):
+        echo(f"warning: {text}")
+    with contextlib.suppress(OSError, ValueError):
+        begun = {"sources": read_json(folder / "record.json").get("sources", {})}
+        for line in told(differences(begun, {"sources": source_digests()})):
+            now = "another --out trains by those of now"
+            echo(f"warning: these results are of other {line}; {now}")
 
 
-def lost_record(folder: pathlib.Path) -> str:
-    """A warning if `record.json` is damaged or missing, else ""."""
+def mixture(record: Mapping[str, Any]) -> list[str]:
+    """What a study holds that was not trained as it began, one sentence each.
+
+    That is sessions that ran other sources or in another environment, and merged parts that
+    differ (`merge.merge`).
+    """
+    differing = [s["differs"] for s in record.get("sessions", []) if s["differs"]]
+    each = collections.Counter("; ".join(told(differ)) for differ in differing)
+    apart: list[str] = record.get("apart", [])
+    later = [f"{count(n, 'session')} differed from the first: {text}" for text, n in each.items()]
+    return [*apart, *later]
+
+
+def doubts(folder: pathlib.Path) -> list[str]:
+    """What there is to say of where a folder's results came from: `mixture`, or that it is lost."""
     path = folder / "record.json"
     try:
-        read_json(path)
+        return mixture(read_json(path))
     except (OSError, ValueError) as error:
-        return f"warning: {path} cannot be read ({error}): where this came from is not known"
-    return ""
+        return [f"{path} cannot be read ({error}): where this came from is not known"]
 
 
 def _set_aside(path: pathlib.Path) -> str:

@@ -10,7 +10,7 @@ from experiments.engine.config import coerce, leaf_of, leaves, replace
 from experiments.engine.errors import UsageError
 from experiments.engine.folder import looks_of, read_study
 from experiments.engine.log import damaged_lines, finished, read_lines
-from experiments.engine.record import lost_record
+from experiments.engine.record import doubts
 from experiments.engine.statistics import Metric
 from experiments.engine.study import Part, Study, make_study
 from experiments.engine.tuning import missing_replicas
@@ -56,8 +56,8 @@ class Reopened:
         answer = self.answer(read_lines(self.folder), width)
         if answer is None:
             return f"{self.folder}: no replica has finished yet"
-        if warning := lost_record(self.folder):
-            echo(warning)
+        for warning in doubts(self.folder):
+            echo(f"warning: {warning}")
         wrong = results.saved_otherwise(self.folder, self.contents, answer.analysis)
         if wrong and not answer.analysis.exploratory:
             echo(

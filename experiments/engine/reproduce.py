@@ -15,7 +15,7 @@ from experiments.engine.jobs import reporting_pairs, tuning_jobs
 from experiments.engine.log import finished, read_lines
 from experiments.engine.parameters import DIGEST, digest_of, read_parameters
 from experiments.engine.paths import path_of
-from experiments.engine.record import differences, make_record, told
+from experiments.engine.record import differences, make_record, mixture, told
 from experiments.engine.reopen import Reopened
 from experiments.engine.run import train_study
 from experiments.engine.sealed import read_json, write_json
@@ -110,6 +110,8 @@ def _tell_environment(
         return None
     if record.get("begun_anew"):
         echo("warning: an earlier record.json was damaged: what was trained under it may differ")
+    for sentence in mixture(record):
+        echo(f"warning: no one plan and environment gives the bits of all: {sentence}")
     differ = differences(record, make_record([]))
     for line in told(differ):
         echo(f"differs: {line}")

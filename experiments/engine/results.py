@@ -151,7 +151,10 @@ def answer(
         for other, column in _exploratory(metrics)
     ]  # fmt: skip
     train = score(make_grid(study, jobs, done, f"train_{metric.name}"), metric).values
-    extra = {"train": _means(train), "gap": _gaps(train, score(grid, metric).values)}
+    extra = {
+        "train": _means(train),
+        "gap": _gaps(train, score(grid, metric).values, metric.direction),
+    }
     parts = [*_heading(study, width, early=early), render(analysis, width=width, extra=extra)]
     parts += [text] if (text := render_exploratory(others, width=width)) else []
     correct = right_examples(metric, jobs, done)
@@ -197,9 +200,10 @@ def _means(values: np.ndarray) -> list[float | None]:
     return [float(row.mean()) if len(row) and np.isfinite(row).all() else None for row in known]
 
 
-def _gaps(train: np.ndarray, test: np.ndarray) -> list[float | None]:
+def _gaps(train: np.ndarray, test: np.ndarray, direction: int) -> list[float | None]:
+    """By how much each cell is worse on the test rows than on those it trained on."""
     pairs = zip(_means(train), _means(test), strict=True)
-    return [None if a is None or b is None else a - b for a, b in pairs]
+    return [None if a is None or b is None else direction * (a - b) for a, b in pairs]
 
 
 def _exploratory(metrics: Sequence[Metric]) -> list[tuple[Metric, str]]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from experiments.engine.config import coerce, leaf_of
 from experiments.engine.errors import UsageError
-from experiments.engine.jobs import Job, make_job
+from experiments.engine.jobs import Job, make_job, reporting_seeds
 from experiments.engine.keys import new_key
 from experiments.engine.log import finished, read_lines
 from experiments.engine.net_options import Writing
@@ -96,6 +96,8 @@ def _job(opened: Reopened, asked: int, replica: int | None) -> Job:
         if (phase, cell, trained) == ("report", asked, seed):
             values = _values(study.config, dict(tuned))
             return make_job(study, "report", cell, values, trained)
+    if seed not in (seeds := reporting_seeds(study)):
+        raise UsageError(f"--replica {seed}: the study has seeds {seeds[0]} to {seeds[-1]}")
     raise UsageError(
         f"{opened.folder}: {label(study, asked)}, seed {seed} has not finished; "
         f"`resume {opened.folder}` trains what is missing, --replica takes another seed"

@@ -41,7 +41,10 @@ class Tuned:
 
 
 def choose(study: Study, metric: Metric, done: Done, cell: int, seed: int | None = None) -> Tuned:
-    """The tuned values of a cell by mean validation score; of one seed if given."""
+    """The tuned values of a cell by mean validation score; of one seed if given.
+
+    Of values that tie, those win that sit at the edge of the fewest grids, then those listed first.
+    """
     seeds = list(tuning_seeds(study)) if seed is None else [seed]
     tune, grid = study.cells[cell].tune, study.cells[cell].grid
     lines = [[done[make_job(study, "tune", cell, tuned, s).key] for s in seeds] for tuned in grid]
@@ -49,24 +52,25 @@ def choose(study: Study, metric: Metric, done: Done, cell: int, seed: int | None
         [[recorded(line, f"validation_{metric.name}") for line in row] for row in lines]
     )
     diverged = np.array([[line["status"] == "diverged" for line in row] for row in lines])
-    best = best_value(scores, diverged, metric.higher_is_better)
-    at_edge = [name for name in tune if _at_edge(tune[name], grid[best][name])]
+    places = best_places(scores, diverged, metric.higher_is_better)
+    edges = {at: [name for name in tune if _at_edge(tune[name], grid[at][name])] for at in places}
+    best = min(places, key=lambda place: len(edges[place]))
     curve = tuple(
         ({name: spell(value) for name, value in tuned.items()}, tuple(row))
         for tuned, row in zip(grid, np.where(diverged, np.nan, scores).tolist(), strict=True)
     )
-    return Tuned(dict(grid[best]), tuple(at_edge), curve)
+    return Tuned(dict(grid[best]), tuple(edges[best]), curve)
 
 
-def best_value(
+def best_places(
     scores: Float[np.ndarray, "grid seeds"],
     diverged: Bool[np.ndarray, "grid seeds"],
     higher_is_better: bool,
-) -> int:
-    """The place on the grid that has the best mean score.
+) -> list[int]:
+    """The places on the grid that have the best mean score: one, or several that tie.
 
     Diverged is worst: a value with fewer diverged (or non-finite) replicas precedes one with more,
-    whatever the others score. Ties, up to rounding of float32 scores, go to the value listed first.
+    whatever the others score. What only the rounding of float32 scores tells apart is a tie.
 
     Args:
         scores: validation metric of each value of the grid.
@@ -78,7 +82,8 @@ def best_value(
     mean = np.where(lost, 0.0, scores).sum(axis=1) / survivors
     fewest = lost.sum(axis=1) == lost.sum(axis=1).min()
     behind = (mean[fewest].max() - mean) if higher_is_better else (mean - mean[fewest].min())
-    return int(np.argmax(fewest & (behind <= ROUNDING * np.abs(mean[fewest]).max())))
+    tied = fewest & (behind <= ROUNDING * np.abs(mean[fewest]).max())
+    return np.flatnonzero(tied).tolist()
 
 
 def recorded(line: Mapping[str, Any], name: str) -> float:

@@ -195,7 +195,8 @@ def test_a_wrong_or_truncated_file_in_the_manual_folder(cli, tmp_path, monkeypat
 
 
 def test_files_of_arrays(cli, tmp_path):
-    for command in ("mlp --dataset file --data-file", "word2vec --dataset text --text-file"):
+    texts = [f"{name} --dataset text --text-file" for name in ("word2vec", "language_model")]
+    for command in ("mlp --dataset file --data-file", *texts):
         answer = cli(f"run {command} no.npz")
         refused(answer, f"there is no such file in {tmp_path}; a study that was begun", code=3)
     (tmp_path / "bad.npz").write_text("x")

@@ -58,6 +58,7 @@ def test_one_pair_is_split_in_a_fixed_random_order(tmp_path):
         (both(y=np.array(["cat"] * 20)), "np.unique"),
         (both(np.where(X > 1, np.nan, X)), "x_train hold NaN"),
         (both(X * 1e300), "20 of the 20 examples in x_train hold numbers too large for float32"),
+        (both(2**60 + np.arange(X.size).reshape(X.shape)), "numbers that float32 cannot tell"),
         (both((X > 0) + 2**40), "x_train holds whole numbers that float32 cannot tell apart"),
         (both() | {"x_val": X, "y_val": Y}, "also holds x_val, y_val, which would not be read"),
         (both() | {"x": X, "y": Y}, "also holds x, y, which would not be read; leave it out"),

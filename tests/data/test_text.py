@@ -156,7 +156,26 @@ def test_a_file_is_downloaded_once_and_only_where_that_is_allowed(tmp_path, monk
         texts.read("set", where, None)
 
 
-def test_texts_without_sums_that_are_written_anew_are_read_anew(tmp_path):
+def test_a_text_without_sums_has_the_published_number_of_words(tmp_path):
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"ptb.{split}.txt").write_text(" one two \n three \n")
+    source = dataclasses.replace(texts.SOURCES["ptb"], words=(5, 5, 5))
+    assert texts.read("ptb", source, tmp_path)["test"] == " one two \n three \n"
+    told = r"ptb\.train\.txt has 5 words and ends of lines, where 929,589 were published"
+    with pytest.raises(DataMissingError, match=told):
+        texts.load("ptb", "word", tmp_path)
+
+
+def test_one_word_is_nothing_to_learn():
+    for train in ("a a a a", "b c d e"):
+        told = "the one word that can be learned from its training text"
+        with pytest.raises(UsageError, match=told):
+            make_text("x", {"train": train, "validation": "a a", "test": "a a"}, "word")
+
+
+def test_texts_without_sums_that_are_written_anew_are_read_anew(tmp_path, monkeypatch):
+    unchecked = dataclasses.replace(texts.SOURCES["ptb"], words=())
+    monkeypatch.setitem(texts.SOURCES, "ptb", unchecked)
     files = [tmp_path / f"ptb.{split}.txt" for split in ("train", "valid", "test")]
     for text in ("a b c\n", "x y\n"):
         for file in files:
@@ -164,6 +183,22 @@ def test_texts_without_sums_that_are_written_anew_are_read_anew(tmp_path):
         found = texts.load("ptb", "word", tmp_path)
         assert set(text.split()) == set(found.vocabulary) - {"<eos>"}
         assert texts.load("ptb", "word", tmp_path) is found
+
+
+def test_a_file_of_ones_own_is_cut_and_read_anew_when_it_changes(tmp_path):
+    path = tmp_path / "own.txt"
+    for text in ("abc" * 40, "\ufeffxyz" * 40):
+        path.write_text(text, encoding="utf-8")
+        found = texts.load("text", "character", text_file=str(path))
+        read = ["".join(found.vocabulary[i] for i in found.splits[s]["x"]) for s in texts.SPLITS]
+        assert read == list(cut(text.removeprefix("\ufeff")).values())
+        assert texts.load("text", "character", text_file=str(path)) is found
+    for name, file in (("text", None), ("ptb", str(path))):
+        with pytest.raises(UsageError, match="--dataset text and --text-file FILE go together"):
+            texts.load(name, "character", text_file=file)
+    path.write_text("a b", encoding="utf-8")
+    with pytest.raises(UsageError, match="its validation text has fewer than two characters"):
+        texts.load("text", "character", text_file=str(path))
 
 
 def test_the_mark_of_a_line_end_inside_a_word_is_part_of_it():

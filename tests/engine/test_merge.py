@@ -1,6 +1,7 @@
 """`--shard` and `merge`: parts trained apart are the whole trained at once, to the bit."""
 
 import dataclasses
+import html
 import shutil
 
 import numpy as np
@@ -14,9 +15,13 @@ from experiments.engine.folder import read_study
 from experiments.engine.jobs import reporting_pairs, tuning_jobs
 from experiments.engine.log import finished, read_lines
 from experiments.engine.merge import merge, shard
+from experiments.engine.pack import methods
+from experiments.engine.page.facts import read_facts
+from experiments.engine.page.sections import problems
 from experiments.engine.parameters import read_parameters
 from experiments.engine.plan import Override
 from experiments.engine.preview import preview
+from experiments.engine.record import doubts
 from experiments.engine.reopen import reopen
 from experiments.engine.sealed import read_json, seal_line, write_json
 from experiments.engine.study import Part, make_study
@@ -347,9 +352,20 @@ def test_parts_under_other_plans_are_told(train_toy, tmp_path):
         part = shard(make_study(TOY, **grid), f"{number}/2").part
         override = Override(lanes=lanes, devices=2)
         parts.append(train_toy(**grid, part=part, override=override).folder)
-    merge(opened(parts), tmp_path / "merged", said.append)
+    merged = merge(opened(parts), tmp_path / "merged", said.append)
     (text,) = said
     assert "so they agree to a tolerance, not to the bit: the plan: lanes and devices" in text
+    (kept,) = doubts(merged.folder)
+    assert text == f"warning: {kept}"
+    assert kept in html.unescape(problems(read_facts(merged)))
+    assert f" {kept}." in methods(merged.study, read_json(merged.folder / "record.json"), "x", "")
+
+
+@pytest.mark.slow
+def test_a_preview_counts_what_is_asked_for_and_missing(train_toy):
+    trained = train_toy(vary={"rate": [0.03, 0.1]}, seeds=2).folder
+    said = preview(make_study(TOY, vary={"rate": [0.03, 0.1]}), trained)
+    assert "2 of 2 replicas are done there already" in said and "about 0 s of training" in said
 
 
 def test_the_preview_of_a_part_counts_what_it_trains(tmp_path):

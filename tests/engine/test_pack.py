@@ -113,13 +113,13 @@ def test_the_paragraph_says_what_was_done(recorded, copy, tmp_path):
         f"under commit {record['git']['commit'][:12]}",
     ):
         assert part in text, part
-    assert "sessions" not in text and "\n" not in text
+    assert "session" not in text and "\n" not in text
     record["git"] = {"commit": "f" * 40, "dirty": True}
     record["sessions"] = [{"differs": {"packages.jax": ["1", "2"]}}, {"differs": {}}]
     write_json(copy / "record.json", record)
     _, text = packed(copy)
     assert "under commit ffffffffffff, with uncommitted changes kept in its archive" in text
-    assert "1 of its sessions ran in an environment that differed" in text
+    assert "1 session differed from the first: packages.jax: 1 there, 2 here." in text
     assert "damaged" not in text
     write_json(copy / "record.json", record | {"begun_anew": True})
     assert f"before {record['time']} was damaged." in packed(copy)[1]
@@ -288,15 +288,15 @@ def test_the_paragraph_tells_what_was_pinned():
         "packages": dict.fromkeys(("jax", "flax", "optax"), "1"),
         "git": {"commit": None, "dirty": False},
     }  # fmt: skip
-    text = methods(study, record, "")
-    assert "evaluated once" in methods(study, record, "", [{"seeds": 10, "time": "now"}])
+    text = methods(study, record, "error", "")
+    assert "evaluated once" in methods(study, record, "error", "", [{"seeds": 10, "time": "now"}])
     looks = [{"seeds": 4, "epochs": 1}, {"seeds": 4}, {"seeds": 10}]
-    grown = methods(study, record, "", looks)
+    grown = methods(study, record, "error", "", looks)
     assert "evaluated once" not in grown
     said = "looked at 3 times: 4 seeds after 1 epoch, 4 seeds after 2 epochs and 10 seeds after 2"
     assert said in grown
     looks = [{"seeds": 10, "margin": 0.5}, {"seeds": 10}]
     said = "10 seeds after 2 epochs by the margin 0.5 and 10 seeds after 2 epochs without a margin."
-    assert said in methods(study, record, "", looks)
+    assert said in methods(study, record, "error", "", looks)
     assert "seed s drives initial weights, data order and noise through" in text
     assert "(the choice of rows and label noise are those of seed 0 in all of them)" in text

@@ -53,7 +53,8 @@ def test_sign_flips_are_all_patterns_and_monte_carlo_beyond():
     t_p = SCIPY.ttest_1samp(differences, 0).pvalue
     assert paired.sign_flip_p(differences) == paired.sign_flip_p(differences)
     assert paired.sign_flip_p(differences) == pytest.approx(t_p, abs=0.02)
-    assert paired.sign_flip_p(np.ones(20)) > 0
+    one_way = np.array([np.arange(1.0, 21), np.repeat([0.0, 2], [3, 17]), np.zeros(20)])
+    assert paired.sign_flip_p(one_way).tolist() == [2**-19, 2**-16, 1]
 
 
 def test_max_t_agrees_with_every_flip_written_out():
@@ -159,6 +160,18 @@ def test_detectable_effect_is_found_in_four_of_five_simulations(n, alpha):
     samples = np.random.default_rng(n).normal(effect, 1, (20_000, n))
     hits = int((paired.t_test(samples)[1] <= alpha).sum())
     assert SCIPY.binomtest(hits, 20_000, 0.8).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("n", [5, 8, 30])
+def test_however_small_alpha_is_an_effect_is_found(n):
+    """The closed form of large critical values meets what is searched for below them."""
+    limits = -np.log10(2 * SCIPY.t.sf(paired.LARGE * np.array([0.999, 1.001]), n - 1))
+    searched, closed = (paired.detectable_effect(n, 10.0**-limit) for limit in limits)
+    assert closed / searched == pytest.approx(1.001 / 0.999, rel=1e-5)
+    assert paired.detectable_effect(n, 10.0 ** -(limits[1] + 9)) > closed
+    assert paired.half_width(1.0, n, 1e-20) == pytest.approx(
+        SCIPY.t.isf(0.5e-20, n - 1) / np.sqrt(n), rel=1e-9
+    )
 
 
 def test_seeds_needed_has_the_power_it_promises():

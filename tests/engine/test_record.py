@@ -14,6 +14,7 @@ from experiments.engine.record import (
     begin_record,
     continue_record,
     differences,
+    doubts,
     make_record,
     told,
 )
@@ -106,7 +107,6 @@ def test_every_session_is_noted_without_a_word_while_nothing_differs(folder):
         ({"device": {"kind": "abacus"}}, "device.kind", "device.kind: cpu there, abacus here"),
         ({"xla_flags": "--x"}, "xla_flags", ", --x here"),
         ({"jax_config": {"enable_x64": True}}, "jax_config.enable_x64", "False there, True here"),
-        ({"sources": {STEP: "0"}}, f"sources.{STEP}", f"source files: {STEP}"),
     ],
 )
 def test_another_environment_is_told_and_noted(folder, monkeypatch, changes, name, line):
@@ -116,10 +116,23 @@ def test_another_environment_is_told_and_noted(folder, monkeypatch, changes, nam
     assert said[2].startswith("  ") and line in said[2]
     assert list(found["sessions"][0]["differs"]) == [name]
     assert found["packages"] == read_json(folder / "record.json")["packages"]
-    archived = {path.name for path in folder.glob("sources*")}
-    assert archived == {"sources.tar.gz"} | (
-        {"sources-1.tar.gz"} if "sources" in changes else set()
-    )
+    assert {path.name for path in folder.glob("sources*")} == {"sources.tar.gz"}
+    (told_again,) = doubts(folder)
+    assert told_again == f"1 session differed from the first: {said[2].strip()}"
+
+
+def test_changed_code_is_told_and_kept(folder, monkeypatch):
+    alter(monkeypatch, sources={STEP: "0"}, python="4.0")
+    found, said = go_on(folder)
+    assert said[0].startswith("warning: the code has changed since this study began")
+    assert said[2] == f"  source files: {STEP}"
+    assert said[3].startswith("warning: begun in another environment") and len(said) == 6
+    assert list(found["sessions"][0]["differs"]) == ["python", f"sources.{STEP}"]
+    assert {path.name for path in folder.glob("sources*")} == {"sources.tar.gz", "sources-1.tar.gz"}
+    go_on(folder)
+    (text,) = doubts(folder)
+    assert text.startswith("2 sessions differed from the first: python: ")
+    assert text.endswith(f", 4.0 here; source files: {STEP}")
 
 
 def test_what_does_not_decide_the_bits_is_no_difference(folder, monkeypatch):

@@ -336,6 +336,9 @@ def test_another_environment_is_told_first(copy, quick):
     assert said[0].startswith("differs: packages.jax: 0.0.1 there, ")
     told = read_json(copy.with_name("a") / "reproduction.json")
     assert told["differs"].keys() == {"packages.jax"}
+    write_json(copy / "record.json", record | {"apart": ["b differs from a"]})
+    _, said = again(copy, cells=[0], seeds=[0], out=copy.with_name("d"))
+    assert said[0].startswith("warning: no one plan and environment gives the bits of all: b diff")
     write_json(copy / "record.json", record | {"begun_anew": True})
     _, said = again(copy, cells=[0], seeds=[0], out=copy.with_name("c"))
     assert said[0].startswith("warning: an earlier record.json was damaged")

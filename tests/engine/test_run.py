@@ -22,7 +22,7 @@ from experiments.engine.pairing import score
 from experiments.engine.plan import Override
 from experiments.engine.program import Layout
 from experiments.engine.progress import Meter
-from experiments.engine.reopen import reopen
+from experiments.engine.reopen import reopen, reopened
 from experiments.engine.results import make_grid
 from experiments.engine.sealed import write_json
 from experiments.engine.statistics import Metric
@@ -61,6 +61,18 @@ def test_every_replica_is_recorded_once_with_its_curve(whole):
         assert set(mine[0]) >= {"train_loss", "validation_error", "validation_size", "diverged"}
     assert any(text.startswith("14 replicas in 1 program, one trace each") for text in said)
     assert said[-1].endswith(f"folder: {outcome.folder}") and outcome.text in said[-1]
+
+
+def test_a_gap_says_by_how_much_a_cell_is_worse_on_the_test_rows(whole):
+    outcome, _ = whole
+    with (outcome.folder / "results.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    shown = reopened(outcome.folder, outcome.study).answer(read_lines(outcome.folder), 100)
+    assert shown is not None
+    for cell, gap in enumerate(shown.extra["gap"]):
+        mine = [row for row in rows if row["cell"] == str(cell)]
+        errors = [[float(row[f"{split}_error"]) for row in mine] for split in ("test", "train")]
+        assert gap == pytest.approx(np.mean(errors[0]) - np.mean(errors[1]), abs=1e-6)
 
 
 def test_results_csv_holds_a_row_per_replica(whole):

@@ -1,5 +1,6 @@
 """Rendering: it fits, it says the numbers, it explains itself."""
 
+import dataclasses
 import itertools
 import re
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.engine.analysis import analyse
-from experiments.engine.answer import methods
+from experiments.engine.answer import answer, methods
 from experiments.engine.statistics import Grid, Metric
 from experiments.engine.text import render, render_exploratory, table
 
@@ -93,6 +94,17 @@ def test_the_verdict_line_and_the_answer():
     assert "leaky_relu:0.2 - relu" in text
     assert "undecided (" in text
     assert "No replica diverged" in text
+
+
+def test_where_nothing_but_divergence_is_left_the_answer_says_so():
+    grid = make()
+    assert answer(analyse(grid, LOSS)).startswith("best cell")
+    grid.values[:], grid.diverged[:] = np.nan, True
+    alone = dataclasses.replace(grid, factors={}, cells=((),), values=grid.values[:1])
+    alone = dataclasses.replace(alone, diverged=grid.diverged[:1])
+    assert answer(analyse(alone, LOSS)) == "every finished replica diverged."
+    alone.diverged[:] = False
+    assert answer(analyse(alone, LOSS)) == "no results yet."
 
 
 def test_interactions_and_simple_effects_lead():

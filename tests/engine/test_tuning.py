@@ -146,6 +146,16 @@ def test_a_tuple_at_the_edge_is_known(values, best, at_edge):
     assert found.at_edge == (("width",) if at_edge else ())
 
 
+def test_of_values_that_tie_one_inside_the_grid_wins():
+    study = make_study(TOY, tune={"rate": [0.1, 0.2, 0.3, 0.4]}, tune_seeds=2)
+    flat = {key: [1.0, 2.0] for key in [0.1, 0.2, 0.3, 0.4]}
+    found = choose(study, METRIC, done_with(study, flat), 0)
+    assert (found.values, found.at_edge) == ({"rate": 0.2}, ())
+    worse = {0.2: [2.0, 2.0], 0.3: [2.0, 2.0]}
+    found = choose(study, METRIC, done_with(study, flat | worse), 0)
+    assert (found.values, found.at_edge) == ({"rate": 0.1}, ("rate",))
+
+
 def test_a_diverged_tuning_run_counts_as_the_worst():
     study = make_study(TOY, tune={"rate": [0.1, 0.2, 0.4]}, tune_seeds=2)
     scores = {0.1: [5.0, 5.0], 0.2: [0.1, None], 0.4: [9.0, 9.0]}

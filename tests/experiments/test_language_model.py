@@ -212,7 +212,7 @@ def test_sample_writes_after_the_prompt(call, trained):
         ("--temperature 1e-30", "--temperature 1e-30: 0 (takes the likeliest), or 1e-20"),
         ("--temperature 1e40", "--temperature 1e+40: 0 (takes the likeliest), or 1e-20"),
         ("--cell 2", "--cell 2: the study has 0 to 1"),
-        ("--replica 4", "seed 4 has not finished; `resume"),
+        ("--replica 4", "--replica 4: the study has seeds 0 to 0"),
         ("--lenght 3", "did you mean --length?"),
     ],
 )

@@ -126,6 +126,9 @@ def curves(names: Sequence[str], chosen: Sequence[Style]) -> Spec:
     single = base.transform_filter("datum.seed !== null").mark_line(opacity=0.45, strokeWidth=1)
     single = single.encode(y=_y("y:Q", "value"), strokeDash=dash, detail="seed:N")
     line = means.mark_line(strokeWidth=2.2).encode(y=_y("y:Q", "value"), strokeDash=dash)
+    counted = means.transform_joinaggregate(points="count()", groupby=["series"])
+    alone = counted.transform_filter("datum.points === 1").mark_point(filled=True, opacity=1)
+    alone = alone.encode(y=_y("y:Q", "value"))
     near = alt.selection_point(
         name="near", nearest=True, on="pointerover", clear="pointerout", fields=["x", "series"]
     )
@@ -137,7 +140,7 @@ def curves(names: Sequence[str], chosen: Sequence[Style]) -> Spec:
         opacity=alt.condition(near, alt.value(1), alt.value(0), empty=False),
         tooltip=tips,
     )
-    return finish(alt.layer(band, single, line, spots.add_params(near)))
+    return finish(alt.layer(band, single, line, alone, spots.add_params(near)))
 
 
 @once
@@ -146,6 +149,8 @@ def intervals(
 ) -> Spec:
     """Estimates with their intervals, one below the other; a rule at zero if asked."""
     x = _measured(title, percent)
+    if percent and zero:  # differences of percentages
+        x["axis"] = alt.Axis(labelExpr="format(100 * datum.value, '.4~') + ' pp'")
     order = alt.Y("series:N", title=None, sort=list(names))
     base = _chart(STEP * len(names)).encode(y=order, tooltip=_tips(**tips))
     bar = base.mark_rule(strokeWidth=2, color=COLOURS[0]).encode(x=alt.X("low:Q", **x), x2="high:Q")

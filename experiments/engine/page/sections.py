@@ -23,6 +23,7 @@ from experiments.engine.page.document import (
 from experiments.engine.page.drawn import PAIRS
 from experiments.engine.page.facts import Facts
 from experiments.engine.page.sheet import Sheet, to_html
+from experiments.engine.record import mixture
 from experiments.engine.study import factors
 from experiments.engine.wording import count
 
@@ -169,6 +170,7 @@ def problems(facts: Facts) -> str:
             f"{count(facts.missing, 'replica')} not finished and no process at work: "
             f"`resume {where}` goes on."
         )
+    said += [f"{sentence}." for sentence in mixture(facts.record)]
     lost = [line for line in facts.finals if line["status"] == "diverged"]
     said += [
         f"{facts.labels[line['cell']]}, seed {line['seed']}: diverged at step "

@@ -1,5 +1,6 @@
 """The tables of a study: its cells, what was compared, what else was measured, every replica."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,8 +32,8 @@ def sheets(facts: Facts) -> list[Sheet]:
         contrasts("contrasts", "Level minus reference", analysis, analysis.contrasts),
         interactions(analysis),
         *(
-            contrasts(f"exploratory-{i + 1}", "Exploratory", other, other.contrasts)
-            for i, other in enumerate(answer.exploratory)
+            contrasts(f"exploratory-{i}-{_file(other)}", "Exploratory", other, other.contrasts)
+            for i, other in enumerate(answer.exploratory, 1)
         ),
         examples(answer),
         failures(analysis),
@@ -40,6 +41,11 @@ def sheets(facts: Facts) -> list[Sheet]:
         measures(answer),
     ]
     return [sheet for sheet in found if sheet.rows]
+
+
+def _file(analysis: Analysis) -> str:
+    """The metric, as part of a file's name."""
+    return re.sub(r"\W+", "-", analysis.metric.name)
 
 
 def cells(answer: Answer) -> Sheet:

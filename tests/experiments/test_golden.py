@@ -1,0 +1,20 @@
+"""Each experiment trains to the losses it had: a change of its numbers is noticed."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.experiments import golden
+
+KNOWN = json.loads(golden.FILE.read_text()) if golden.FILE.exists() else {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", golden.COMMANDS)
+def test_losses_are_what_they_were(name, tmp_path):
+    found = golden.train(name, tmp_path / "run")
+    assert found.keys() == KNOWN[name].keys()
+    for key, losses in KNOWN[name].items():
+        told = f"{key}: if this change is meant, `python -m tests.experiments.golden` and say why"
+        np.testing.assert_allclose(found[key], losses, rtol=1e-4, err_msg=told)
