@@ -5,8 +5,29 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.engine.jobs import Job
+from experiments.engine.statistics import Analysis
 from experiments.engine.study import Study, factors, label
 from experiments.engine.text import table
+from experiments.engine.wording import value_scale
+
+
+def others_text(others: Sequence[Analysis], width: int) -> list[str]:
+    """The table of the metrics that are not the primary one."""
+    if not others:
+        return []
+    scales = list(map(value_scale, others))
+    columns = [
+        [scale.number(cell.summary.mean) for cell in each.cells]
+        for scale, each in zip(scales, others, strict=True)
+    ]
+    factors = others[0].factors
+    names = [f"{o.metric.name}{s.unit}" for o, s in zip(others, scales, strict=True)]
+    rows = [
+        [*cell.levels, *row]
+        for cell, row in zip(others[0].cells, zip(*columns, strict=True), strict=True)
+    ]
+    text = ["Other metrics of the test rows, means over seeds:"]
+    return [*text, *table([*factors, *names], rows, width, len(factors)), ""]
 
 
 def measures_text(

@@ -53,6 +53,11 @@ class Reopened:
                 f"warning: {count} damaged lines of metrics.jsonl are left out; `resume "
                 f"{self.folder}` trains their replicas again"
             )
+        if self.study.seeds < (held := self.contents.get("seeds", 0)):
+            echo(
+                f"warning: {self.folder} has {held} seeds, and this is about the first "
+                f"{self.study.seeds} of them, looked at last; `resume {self.folder}` takes all"
+            )
         answer = self.answer(read_lines(self.folder), width)
         if answer is None:
             return f"{self.folder}: no replica has finished yet"

@@ -22,7 +22,7 @@ from experiments.engine.examples import (
 )
 from experiments.engine.jobs import Job, reporting_seeds
 from experiments.engine.log import finished
-from experiments.engine.measures import measures_text
+from experiments.engine.measures import measures_text, others_text
 from experiments.engine.pairing import score
 from experiments.engine.parameters import DIGEST
 from experiments.engine.sealed import read_json, write_json, write_text
@@ -156,6 +156,7 @@ def answer(
         "gap": _gaps(train, score(grid, metric).values, metric.direction),
     }
     parts = [*_heading(study, width, early=early), render(analysis, width=width, extra=extra)]
+    parts += others_text(others[:-1], width)  # the last is the primary one on the training rows
     parts += [text] if (text := render_exploratory(others, width=width)) else []
     correct = right_examples(metric, jobs, done)
     crossed = contrasts_crossed(grid, analysis, correct)

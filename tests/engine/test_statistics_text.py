@@ -10,6 +10,7 @@ import pytest
 
 from experiments.engine.analysis import analyse
 from experiments.engine.answer import answer, methods
+from experiments.engine.measures import others_text
 from experiments.engine.statistics import Grid, Metric
 from experiments.engine.text import render, render_exploratory, table
 
@@ -67,6 +68,15 @@ def test_wide_characters_keep_the_columns_in_line():
     """A terminal gives each two places."""
     lines = table(["arm", "n"], [["基线", "10"], ["plain", "9"], ["é", "100"]], 80, left=1)
     assert lines == ["  arm      n", "  基线    10", "  plain    9", "  é      100"]
+
+
+def test_the_means_of_other_metrics_stand_in_one_table():
+    accuracy, loss = analyse(make(), ACCURACY), analyse(make(), LOSS)
+    lines = others_text([accuracy, loss], 80)
+    assert lines[1].split() == ["activation", "dropout", "accuracy", "%", "loss"]
+    mean: Any = loss.cells[3].summary.mean
+    assert lines[5].split() == ["gelu", "0.2", f"{100 * mean:.2f}", f"{mean:.4f}"]
+    assert others_text([], 80) == []
 
 
 def test_long_levels_are_stacked_instead_of_cut():
