@@ -1,6 +1,7 @@
 """The engine: from a config class and pure functions to a study that is answered with statistics.
 
-`run_study(EXPERIMENT, ...)` from Python, `main(EXPERIMENT)` at the end of a script of one's own.
+`run_study(EXPERIMENT, ...)` and `load_trained(FOLDER, ...)` from Python, `main(EXPERIMENT)` at the
+end of a script of one's own.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from experiments.engine.experiment import Experiment as Experiment
     from experiments.engine.run import run_study as run_study
     from experiments.engine.run import train_study as train_study
+    from experiments.engine.trained import load_trained as load_trained
     from experiments.engine.values import Choices as Choices
 
 
@@ -36,6 +38,10 @@ def __getattr__(name: str) -> Any:
         from experiments.engine import run
 
         return {"run_study": run.run_study, "train_study": run.train_study}[name]
+    if name == "load_trained":
+        from experiments.engine.trained import load_trained
+
+        return load_trained
     if name == "Experiment":
         from experiments.engine.experiment import Experiment
 

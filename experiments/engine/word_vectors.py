@@ -9,8 +9,8 @@ import numpy as np
 
 from experiments.engine.errors import UsageError
 from experiments.engine.reopen import Reopened
-from experiments.engine.sampling import trained_net
 from experiments.engine.sealed import write_bytes
+from experiments.engine.trained import text_net
 
 Answers = list[tuple[str, float]]
 EPSILON = 1e-3  # of 3CosMul (Levy and Goldberg 2014)
@@ -41,7 +41,7 @@ class WordVectors:
                 f"{opened.folder} belongs to the experiment {experiment.name!r}, whose nets have "
                 "no word vectors: take the folder of `word2vec`"
             )
-        net = trained_net(opened, cell, replica)
+        net = text_net(opened, cell, replica)
         return WordVectors(net.vocabulary, np.asarray(experiment.vectors(net.params)))
 
     @property

@@ -1,5 +1,6 @@
 """What classifiers share: exact evaluation, batches, loss and penalties, measures of a net."""
 
+import base64
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -11,11 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import classification, mlp
+from experiments import EXPERIMENTS, classification, mlp
+from experiments.data import preprocess
 from experiments.data.dataset import Spec
+from experiments.engine import load_trained
+from experiments.engine.cli import main
 from experiments.engine.config import replace
 from experiments.engine.errors import UsageError
 from experiments.engine.keys import key_of, permutation
+from experiments.engine.log import finished, read_lines
 from experiments.engine.run import train_study
 from experiments.engine.study import make_study
 from experiments.objectives import Objective, example_loss
@@ -304,3 +309,24 @@ def test_a_net_without_a_score_for_each_class_is_refused(tmp_path, features, giv
     config = replace(mlp.EXPERIMENT.config, {"dataset": "digits"})
     with pytest.raises(UsageError, match=told):
         train_study(make_study(experiment, config, seeds=1), tmp_path / "out", echo=print)
+
+
+@pytest.mark.slow
+def test_predictions_of_a_classifier(rows_file, tmp_path):
+    arguments = [
+        "run", "mlp", "--dataset", "file", "--data-file", rows_file, "--batch-size", "100",
+        "--epochs", "1", "--width", "7", "--norm", "batch", "--preprocess", "standardise",
+        "--out", str(tmp_path / "run"),
+    ]  # fmt: skip
+    assert main(EXPERIMENTS, arguments, prog="launch.py") == 0
+    net = load_trained(tmp_path / "run")
+    with np.load(rows_file) as arrays:
+        x, y = arrays["x_test"], arrays["y_test"]
+    scores = net.net.apply(
+        net.variables, preprocess.apply(net.data.own["stats"], jnp.asarray(x)), train=False
+    )
+    right = np.asarray(scores).argmax(-1) == y
+    (line,) = finished(read_lines(tmp_path / "run")).values()
+    bits = np.unpackbits(np.frombuffer(base64.b64decode(line["test_correct"]), np.uint8))
+    np.testing.assert_array_equal(bits[: len(y)], right)
+    assert net.evaluate()["accuracy"] == pytest.approx(line["test_accuracy"], abs=1e-6)
