@@ -104,7 +104,7 @@ def make_text(name: str, texts: Mapping[str, str], unit: Unit) -> Dataset:
     if short := [split for split in SPLITS if len(units[split]) < 2]:
         raise UsageError(f"{name}: its {short[0]} text has fewer than two {unit}s")
     vocabulary = make_vocabulary(units, unit)
-    if len(vocabulary) < 2:
+    if not vocabulary[1:]:
         raise UsageError(
             f"{name}: {vocabulary[0]!r} is the one {unit} that can be learned from its training "
             "text; there must be two or more"

@@ -93,8 +93,8 @@ def load_trained(
     dataset = study.experiment.load(job.config, manual_dir)
     if dataset.digest not in opened.contents["data"]:
         raise UsageError(f"{opened.folder} was begun with other data of that name; bring them back")
-    splits = {name: dict(arrays) for name, arrays in dataset.splits.items()}
-    data: Any = Data(splits, host_arrays(study, dataset, job))
+    splits: Any = {name: dict(arrays) for name, arrays in dataset.splits.items()}
+    data = Data(splits, host_arrays(study, dataset, job))
     net = study.experiment.make_net(job.config, dataset.spec)
     kept = tree["params"], tree.get("model_state", {})
     return Trained(study.experiment, job.config, dataset.spec, net, *kept, data)
