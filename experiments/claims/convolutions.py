@@ -131,7 +131,7 @@ CONVOLUTIONS = {
         rows={"airbench94": {}},
         rules=(near("airbench94", 94.01, 0.3, AIRBENCH),),
         quantity=dataclasses.replace(ACCURACY, decimals=2),
-        cost="four hours on 2 CPU cores, minutes on a GPU (estimated)",
+        cost="nine hours on 2 CPU cores, minutes on a GPU (estimated)",
         config={
             "dataset": "cifar10",
             "preprocess": "standardise_channel",

@@ -19,7 +19,6 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 from experiments.data.dataset import Dataset, Spec, digest_of, make_dataset
-from experiments.data.files import check_folder
 from experiments.data.published import Published
 from experiments.engine.errors import DataMissingError, UsageError
 from experiments.engine.paths import cache_folder, path_of
@@ -45,10 +44,8 @@ def load(published: Published, manual_dir: Path | None) -> Dataset:
 
     Raises:
         DataMissingError: the files are missing and cannot be downloaded, or are not the real ones.
-        UsageError: `manual_dir` is no folder, or `data_dir()` cannot be written.
+        UsageError: `manual_dir` is needed and no folder, or `data_dir()` cannot be written.
     """
-    if manual_dir is not None:
-        check_folder(manual_dir)
     folder = data_dir() / published.name
     dataset = _open(published, folder)
     if dataset is None:

@@ -104,8 +104,8 @@ def _apart(parts: Sequence[Reopened]) -> list[str]:
         told_apart += ["the plan: lanes and devices"] if other else []
         if told_apart:
             found.append(
-                f"{part.folder} differs from {parts[0].folder}, so they agree to a tolerance, not "
-                f"to the bit: {'; '.join(told_apart)}"
+                f"{part.folder} differs from {parts[0].folder}, so they agree to a tolerance at "
+                f"best, not to the bit: {'; '.join(told_apart)}"
             )
         if part is not parts[0]:
             found += [f"{part.folder}: {text}" for text in mixture(record)]

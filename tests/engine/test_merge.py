@@ -354,7 +354,9 @@ def test_parts_under_other_plans_are_told(train_toy, tmp_path):
         parts.append(train_toy(**grid, part=part, override=override).folder)
     merged = merge(opened(parts), tmp_path / "merged", said.append)
     (text,) = said
-    assert "so they agree to a tolerance, not to the bit: the plan: lanes and devices" in text
+    assert (
+        "so they agree to a tolerance at best, not to the bit: the plan: lanes and devices" in text
+    )
     (kept,) = doubts(merged.folder)
     assert text == f"warning: {kept}"
     assert kept in html.unescape(problems(read_facts(merged)))
@@ -364,7 +366,7 @@ def test_parts_under_other_plans_are_told(train_toy, tmp_path):
 @pytest.mark.slow
 def test_a_preview_counts_what_is_asked_for_and_missing(train_toy):
     trained = train_toy(vary={"rate": [0.03, 0.1]}, seeds=2).folder
-    said = preview(make_study(TOY, vary={"rate": [0.03, 0.1]}), trained)
+    said = preview(make_study(TOY, vary={"rate": [0.03, 0.1]}, seeds=1), trained)
     assert "2 of 2 replicas are done there already" in said and "about 0 s of training" in said
 
 
