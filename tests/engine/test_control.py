@@ -174,7 +174,7 @@ def test_a_signal_that_python_drops_still_stops_the_study(tmp_path, monkeypatch,
     assert read_lines(tmp_path / "out") == []
 
 
-def test_after_the_first_interrupt_the_second_is_the_systems():
+def test_after_the_first_interrupt_the_second_is_the_systems(capfd):
     before = signal.getsignal(signal.SIGINT)
     with Control() as listening:
         signal.raise_signal(signal.SIGINT)
@@ -182,6 +182,7 @@ def test_after_the_first_interrupt_the_second_is_the_systems():
         assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
         assert listening.reason() == "SIGINT"
     assert signal.getsignal(signal.SIGINT) is before
+    assert "stopping when the call under way has ended; Ctrl-C again" in capfd.readouterr().err
 
 
 def test_in_another_thread_signals_are_left_alone():

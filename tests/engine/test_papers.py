@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import xml.etree.ElementTree
 
 import pytest
@@ -66,6 +67,22 @@ def test_figures(tmp_path, ending, start):
         texts = [e.text for e in xml.etree.ElementTree.parse(path).iter() if e.tag.endswith("text")]
         assert {"rate=0.03 noise=0.5", "train_loss", "epoch"} <= set(texts)
         assert "currentColor" not in path.read_text()
+
+
+@pytest.mark.skipif(not vega.is_installed(), reason="needs the extra `report`")
+def test_a_curve_of_one_evaluation_is_a_point(tmp_path):
+    for epochs, points in ((1, 4), (3, 0)):
+        opened = write_folder(tmp_path / str(epochs), **{**GRID, "epochs": epochs})
+        papers.write_papers(opened, figures="svg", tables=None)
+        drawn = (opened.folder / "figures" / "curves-train_loss.svg").read_text()
+        shown = re.findall(r'aria-roledescription="point"[^>]* opacity="1"', drawn)
+        assert len(shown) == points
+
+
+def test_tables_of_exploratory_metrics_have_their_names(tmp_path):
+    opened = write_folder(tmp_path / "study", **GRID)
+    names = {path.name for path in papers.write_papers(opened, figures=None, tables="csv")}
+    assert {"exploratory-1-size.csv", "exploratory-2-train-error.csv"} <= names
 
 
 def test_the_name_of_any_metric_names_a_file():

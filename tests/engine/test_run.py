@@ -63,6 +63,14 @@ def test_every_replica_is_recorded_once_with_its_curve(whole):
     assert said[-1].endswith(f"folder: {outcome.folder}") and outcome.text in said[-1]
 
 
+def test_a_report_says_if_the_folder_holds_more_seeds(train_toy, tmp_path):
+    for seeds, told in ((2, False), (1, True)):
+        study = train_toy(seeds=seeds, out=tmp_path / "out").study
+        said: list[str] = []
+        reopened(tmp_path / "out", study).report(100, said.append)
+        assert any("has 2 seeds, and this is about the first 1 of them" in t for t in said) == told
+
+
 def test_a_gap_says_by_how_much_a_cell_is_worse_on_the_test_rows(whole):
     outcome, _ = whole
     with (outcome.folder / "results.csv").open(newline="") as stream:
