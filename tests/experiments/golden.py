@@ -15,7 +15,7 @@ FILE = Path(__file__).with_name("golden.json")
 TEXT = shlex.quote(str(Path(__file__).parents[2] / "LICENSE"))
 COMMANDS = {
     "mlp": "--dataset digits --train-size 256 --batch-size 64 --width 24,16 --activation swish"
-    " --norm batch --dropout 0.2 --l2 1e-3 --label-noise 0.1",
+    " --norm batch --dropout 0.2 --l2 0.03 --label-noise 0.1 --learning-rate 0.01",
     "convnet": "--dataset mnist1d --train-size 256 --batch-size 64 --layers '6k5 max2 6k3 d10'"
     " --activation gelu --translate 2 --optimizer nesterov --learning-rate 0.02",
     "resnet": "--dataset digits --train-size 128 --batch-size 64 --depth 8 --width 4 --flip random"
