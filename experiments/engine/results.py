@@ -150,11 +150,8 @@ def answer(
         )
         for other, column in _exploratory(metrics)
     ]  # fmt: skip
-    train = score(make_grid(study, jobs, done, f"train_{metric.name}"), metric).values
-    extra = {
-        "train": _means(train),
-        "gap": _gaps(train, score(grid, metric).values, metric.direction),
-    }
+    trained = make_grid(study, jobs, done, f"train_{metric.name}")
+    extra = _beside(score(trained, metric).values, score(grid, metric).values, metric.direction)
     parts = [*_heading(study, width, early=early), render(analysis, width=width, extra=extra)]
     parts += others_text(others[:-1], width)  # the last is the primary one on the training rows
     parts += [text] if (text := render_exploratory(others, width=width)) else []
@@ -201,10 +198,12 @@ def _means(values: np.ndarray) -> list[float | None]:
     return [float(row.mean()) if len(row) and np.isfinite(row).all() else None for row in known]
 
 
-def _gaps(train: np.ndarray, test: np.ndarray, direction: int) -> list[float | None]:
-    """By how much each cell is worse on the test rows than on those it trained on."""
-    pairs = zip(_means(train), _means(test), strict=True)
-    return [None if a is None or b is None else direction * (a - b) for a, b in pairs]
+def _beside(train: np.ndarray, test: np.ndarray, direction: int) -> dict[str, list[float | None]]:
+    """The means on the training rows, and by how much each cell is worse on the test rows."""
+    means = _means(train)
+    pairs = zip(means, _means(test), strict=True)
+    gaps = [None if a is None or b is None else direction * (a - b) for a, b in pairs]
+    return {"train": means, "gap": gaps}
 
 
 def _exploratory(metrics: Sequence[Metric]) -> list[tuple[Metric, str]]:
