@@ -10,7 +10,7 @@ import pytest
 from experiments.engine.errors import UsageError
 from experiments.engine.page import papers, vega
 from experiments.engine.page.facts import read_facts
-from experiments.engine.page.sheet import Entry, Sheet, to_csv, to_latex, to_markdown
+from experiments.engine.page.sheet import Entry, Sheet, file_name, to_csv, to_latex, to_markdown
 from tests.engine.page_folder import write_folder
 
 NAME = r"a_b & 5 % <i> | [x] \n #1 {y} ~z^2"
@@ -82,9 +82,9 @@ def test_a_curve_of_one_evaluation_is_a_point(tmp_path):
 def test_tables_of_exploratory_metrics_have_their_names(tmp_path):
     opened = write_folder(tmp_path / "study", **GRID)
     names = {path.name for path in papers.write_papers(opened, figures=None, tables="csv")}
-    assert {"exploratory-1-size.csv", "exploratory-2-train-error.csv"} <= names
+    assert {"exploratory-1-size.csv", "exploratory-2-train_error.csv"} <= names
 
 
 def test_the_name_of_any_metric_names_a_file():
-    assert papers.file_name("curves-train_kl/layer 1") == "curves-train_kl_layer_1"
-    assert papers.file_name("curves-validation_accuracy") == "curves-validation_accuracy"
+    assert file_name("curves-train_kl/layer 1") == "curves-train_kl_layer_1"
+    assert file_name("curves-validation_accuracy") == "curves-validation_accuracy"

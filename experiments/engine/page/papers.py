@@ -1,14 +1,13 @@
 """Figures and tables for a paper, in `figures/` of the study folder."""
 
 import pathlib
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from experiments.engine.errors import UsageError
 from experiments.engine.page import series
 from experiments.engine.page.facts import Facts, read_facts
-from experiments.engine.page.sheet import Sheet, to_csv, to_latex, to_markdown
+from experiments.engine.page.sheet import Sheet, file_name, to_csv, to_latex, to_markdown
 from experiments.engine.page.sheets import sheets
 from experiments.engine.page.vega import need, schema_version
 from experiments.engine.reopen import Reopened
@@ -61,11 +60,6 @@ def write_papers(
             written.append(folder / f"{file_name(name)}.{figures}")
             write_bytes(written[-1], _rendered(spec, figures))
     return written
-
-
-def file_name(name: str) -> str:
-    """The name of a chart as that of a file: a metric may be called `kl/layer 1`."""
-    return re.sub(r"[^\w.-]", "_", name)
 
 
 def specs(facts: Facts) -> dict[str, dict[str, Any]]:

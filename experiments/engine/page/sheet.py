@@ -65,6 +65,11 @@ def _place(entry: Entry, mark: str) -> str:
     return f"<td {mark}{by}>{html.escape(entry.text)}</td>"
 
 
+def file_name(name: str) -> str:
+    """The name of a chart or table as that of a file: a metric may be called `kl/layer 1`."""
+    return re.sub(r"[^\w.-]", "_", name)
+
+
 def to_csv(sheet: Sheet) -> str:
     """A line per row, as printed."""
     buffer = io.StringIO()

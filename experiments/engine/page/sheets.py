@@ -1,11 +1,10 @@
 """The tables of a study: its cells, what was compared, what else was measured, every replica."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.engine.page.facts import Facts
-from experiments.engine.page.sheet import Entry, Sheet
+from experiments.engine.page.sheet import Entry, Sheet, file_name
 from experiments.engine.results import Answer
 from experiments.engine.statistics import Analysis, Contrast, Interval
 from experiments.engine.tables import row_of
@@ -31,10 +30,7 @@ def sheets(facts: Facts) -> list[Sheet]:
         contrasts("simple", "Simple effects (the headline)", analysis, analysis.simple_effects),
         contrasts("contrasts", "Level minus reference", analysis, analysis.contrasts),
         interactions(analysis),
-        *(
-            contrasts(f"exploratory-{i}-{_file(other)}", "Exploratory", other, other.contrasts)
-            for i, other in enumerate(answer.exploratory, 1)
-        ),
+        *(_exploratory(i, other) for i, other in enumerate(answer.exploratory, 1)),
         examples(answer),
         failures(analysis),
         survivors(analysis),
@@ -43,9 +39,9 @@ def sheets(facts: Facts) -> list[Sheet]:
     return [sheet for sheet in found if sheet.rows]
 
 
-def _file(analysis: Analysis) -> str:
-    """The metric, as part of a file's name."""
-    return re.sub(r"\W+", "-", analysis.metric.name)
+def _exploratory(number: int, analysis: Analysis) -> Sheet:
+    name = file_name(f"exploratory-{number}-{analysis.metric.name}")
+    return contrasts(name, "Exploratory", analysis, analysis.contrasts)
 
 
 def cells(answer: Answer) -> Sheet:
