@@ -32,6 +32,12 @@ def _resnet() -> "Experiment":
     return EXPERIMENT
 
 
+def _features() -> "Experiment":
+    from experiments.features import EXPERIMENT
+
+    return EXPERIMENT
+
+
 def _memory() -> "Experiment":
     from experiments.memory import EXPERIMENT
 
@@ -60,6 +66,9 @@ EXPERIMENTS = {
     "mlp": Entry("multilayer perceptrons, from the linear classifier up", _mlp),
     "convnet": Entry("convolutional nets from a short spec, on images and sequences", _convnet),
     "resnet": Entry("residual nets of any depth, and plain ones without shortcuts", _resnet),
+    "features": Entry(
+        "features a net has learned, read by neighbours, a linear SVM and a search", _features
+    ),
     "memory": Entry("what recurrent nets remember: the adding and the copy task", _memory),
     "sequence_classifier": Entry(
         "recurrent nets that classify sequences, or images row by row or pixel by pixel",

@@ -20,6 +20,7 @@ def _vgg(first: int, later: int) -> dict[str, str]:
 
 NETS: MappingProxyType[str, str] = MappingProxyType(
     {
+        "linear": "",
         "lenet5": "6k5 avg2 16k5v avg2 d120 d84",
         "alexnet": (
             "96k11s4p2 lrn max3s2 256k5g2 lrn max3s2 384k3 384k3g2 256k3g2 max3s2 d4096 d4096"
@@ -33,10 +34,11 @@ NETS: MappingProxyType[str, str] = MappingProxyType(
         **_vgg(2, 4),
     }
 )
-"""Specs of published nets. LeNet-5 (LeCun et al. 1998) as it is usually built, with all maps
-connected and a padded first layer for 28x28; AlexNet (Krizhevsky et al. 2012) for 224x224 with its
-two groups, and in one tower (Krizhevsky 2014, arXiv 1404.5997); alexnet_cifar, the same layers with
-smaller windows and fewer dense units for 32x32; airbench94 (Jordan 2024, arXiv 2404.00498), whose
+"""Specs of nets by name. linear, without hidden layers; and published ones: LeNet-5 (LeCun et al.
+1998) as it is usually built, with all maps connected and a padded first layer for 28x28; AlexNet
+(Krizhevsky et al. 2012) for 224x224 with its two groups, and in one tower (Krizhevsky 2014, arXiv
+1404.5997); alexnet_cifar, the same layers with smaller windows and fewer dense units for 32x32;
+airbench94 (Jordan 2024, arXiv 2404.00498), whose
 norm is batch; VGG (Simonyan & Zisserman 2015,
 arXiv 1409.1556, configurations A, B, D, E), vgg11 to vgg19, and vgg11_bn to vgg19_bn with batch
 norm as torchvision has it: beside the bias of every convolution, and none on dense layers."""

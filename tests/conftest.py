@@ -23,6 +23,7 @@ CHECKED = [
     "experiments.convnet",
     "experiments.convolutional",
     "experiments.data",
+    "experiments.features",
     "experiments.language_model",
     "experiments.memory",
     "experiments.memory_reach",

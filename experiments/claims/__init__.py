@@ -7,8 +7,9 @@ number was checked: *read* in the publication or its repository, *transcribed* b
 
 from experiments.claims.convolutions import CONVOLUTIONS
 from experiments.claims.embeddings import EMBEDDINGS
+from experiments.claims.features import FEATURES
 from experiments.claims.perceptrons import PERCEPTRONS
 from experiments.claims.recurrent import RECURRENT
 from experiments.claims.residual import RESIDUAL
 
-CLAIMS = {**PERCEPTRONS, **CONVOLUTIONS, **RESIDUAL, **RECURRENT, **EMBEDDINGS}
+CLAIMS = {**PERCEPTRONS, **CONVOLUTIONS, **FEATURES, **RESIDUAL, **RECURRENT, **EMBEDDINGS}

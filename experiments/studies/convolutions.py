@@ -132,4 +132,18 @@ CONVOLUTIONS = {
         tune={"learning_rate": RATES},
         config={"epochs": "20"},
     ),
+    "deep_features": Declared(
+        "features",
+        "Do nearest neighbours and a linear SVM do as well on learned features as the net's own "
+        "output, and better than on the inputs (linear)?",
+        vary={"layers": "auto,linear"},
+        arms={
+            "output": {},
+            "knn": {"probe": "knn"},
+            "svm": {"probe": "svm", "svm_strength": "1e-4|1e-3|1e-2|1e-1"},
+        },
+        tune={"learning_rate": RATES},
+        config={"dataset": "mnist1d", "epochs": "20"},
+        margin=0.01,
+    ),
 }

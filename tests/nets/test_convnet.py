@@ -46,6 +46,7 @@ def parameters(spec, classes, shape) -> int:
 
 
 PUBLISHED = {
+    "linear": (10, (28, 28, 1), 7_850, 1),
     "lenet5": (10, (28, 28, 1), 61_706, 5),
     "alexnet": (1000, (224, 224, 3), 60_965_224, 8),
     "alexnet_one_tower": (1000, (224, 224, 3), 61_100_840, 8),
