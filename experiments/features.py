@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from experiments import classification, convnet, convolutional, whitening
 from experiments.data import preprocess
@@ -13,7 +14,9 @@ from experiments.data.dataset import Spec
 from experiments.data.split import training_size
 from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Data, Tree
+from experiments.engine.pictures import Picture
 from experiments.engine.statistics import Metric
+from experiments.retrieval_pictures import retrieval_picture
 from experiments.rows import by_chunks, rows_of
 from nets.probes import Distance, average_precision, linear_svm, nearest, vote
 
@@ -21,6 +24,8 @@ QUERIES = 1000
 """Test rows that are searched for among the training rows."""
 ANSWERS = 100
 """Answers to each that are judged."""
+SHOWN = 8
+"""Answers in the picture of a search."""
 DISTANCES = 2**22
 """Most distances at a time, which bounds the memory."""
 
@@ -148,6 +153,28 @@ def measure(
     return found | {"retrieval": jnp.mean(average_precision(relevant, total))}
 
 
+def pictures(
+    config: Any, net: Any, params: Tree, model_state: Tree, data: Data
+) -> dict[str, Picture]:
+    """Those of a classifier, and `retrieval`: what the first test row of each class finds."""
+    found = classification.pictures(config, net, params, model_state, data)
+    test, train = data.splits["test"], data.splits["train"]
+    if test["x"].ndim > 4:
+        return found
+    _, first = np.unique(test["y"], return_index=True)
+    asking = {name: test[name][np.sort(first)] for name in ("x", "y")}
+    placed = jax.tree.map(jnp.asarray, Data({"train": train, "test": asking}, data.own))
+    of = functools.partial(features, net, params, model_state, placed)
+    known = of("train")
+    answers = search(of("test"), known, min(SHOWN, len(known)), config.probing.distance)
+    answers = np.asarray(answers)
+    right = data.own["labels"][answers] == asking["y"][:, None]
+    rows = train["x"][data.own["train_rows"][answers]]
+    channels = () if test["x"].ndim == 4 else (1,)
+    asked, rows = (np.reshape(x, (*x.shape, *channels)) for x in (asking["x"], rows))
+    return found | {"retrieval": retrieval_picture(asked, rows, right)}
+
+
 EXPERIMENT = convolutional.classifier(
     name="features",
     summary="features a net has learned, read by neighbours, a linear SVM and a search",
@@ -160,4 +187,5 @@ EXPERIMENT = convolutional.classifier(
     make_optimizer=convnet.optimizer,
     evaluate=evaluate,
     measure=measure,
+    pictures=pictures,
 )

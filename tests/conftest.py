@@ -33,6 +33,7 @@ CHECKED = [
     "experiments.optimizers",
     "experiments.recurrent",
     "experiments.resnet",
+    "experiments.retrieval_pictures",
     "experiments.rows",
     "experiments.sequence_classifier",
     "experiments.transformations",

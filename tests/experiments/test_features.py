@@ -13,9 +13,13 @@ from sklearn.svm import LinearSVC
 
 from experiments import EXPERIMENTS, features
 from experiments.data.dataset import Spec
+from experiments.engine import drawing
 from experiments.engine.cli import main
 from experiments.engine.config import replace
 from experiments.engine.errors import UsageError
+from experiments.engine.experiment import Data
+from experiments.retrieval_pictures import retrieval_picture
+from experiments.window_pictures import example_pixels
 from nets.probes import linear_svm
 from tests.experiments.conftest import first_state
 
@@ -135,6 +139,45 @@ def test_a_search_in_pieces_is_the_search(monkeypatch):
     monkeypatch.setattr(features, "DISTANCES", 7 * 50)
     pieces = features.search(rows, rows, 3, "euclidean", jnp.arange(50))
     np.testing.assert_array_equal(pieces, whole)
+
+
+def test_the_picture_shows_what_the_first_example_of_each_class_finds(pieces):
+    made = pieces()
+    state, (config, net, _) = first_state(made), made.trainer.model(made.replica)
+    host = Data(made.dataset.splits, jax.device_get(made.data.own))
+    found = features.pictures(config, net, state.params, state.model_state, host)
+    assert {"retrieval", "filters_conv_1"} < set(found)
+    known, known_labels = seen_by_the_output_layer(made, "train")
+    asked, labels = seen_by_the_output_layer(made, "test")
+    first = sorted(np.flatnonzero(labels == k)[0] for k in range(3))
+    apart = np.linalg.norm(asked[first][:, None] - known[None], axis=-1)
+    near = apart.argsort(1)[:, : features.SHOWN]
+    right = known_labels[near] == labels[first][:, None]
+    np.testing.assert_array_equal(found["retrieval"].values, right)
+    assert right.any() and not right.all()
+    images = made.dataset.splits
+    rows = np.asarray(made.data.own["train_rows"])[near]
+    shown = retrieval_picture(images["test"]["x"][first], images["train"]["x"][rows], right)
+    np.testing.assert_array_equal(found["retrieval"].pixels, shown.pixels)
+
+
+def test_answers_of_another_class_are_framed():
+    random = np.random.default_rng(0)
+    asked = random.integers(0, 100, (2, 4, 5, 1), dtype=np.uint8)
+    found = np.stack([asked, asked, asked], axis=1)
+    right = np.array([[True, False, True], [True, True, False]])
+    pixels = retrieval_picture(asked, found, right).pixels
+    yellow = (pixels == np.array(drawing.YELLOW)).all(-1)
+    height, width = example_pixels(asked[0]).shape[:2]
+    for line, row in enumerate(right):
+        top, left = line * (height + 3 * drawing.GAP), width + 3 * drawing.GAP
+        for place, same in enumerate(row):
+            start = left + place * (width + drawing.GAP)
+            tile = yellow[top : top + height, start : start + width]
+            assert tile.any() != same
+            edges, middle = (tile[0], tile[:, -1]), tile[height // 2, width // 2]
+            assert same or (all(edge.all() for edge in edges) and not middle)
+    assert not yellow[:, :width].any()
 
 
 SPEC = Spec((8, 8, 3), 3, train_rows=60)
