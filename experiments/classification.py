@@ -19,7 +19,7 @@ from experiments.data.dataset import Dataset, Spec
 from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Data, Experiment, Tree
 from experiments.engine.keys import Streams
-from experiments.engine.paths import path_of, stamp
+from experiments.engine.paths import own_file, stamp
 from experiments.engine.selection import check_selection
 from experiments.engine.statistics import Metric
 from experiments.objectives import check_objective, example_loss, penalty
@@ -53,7 +53,8 @@ def load(config: Any, manual_dir: str | None) -> Dataset:
     chosen = split.Data(
         dataset=data.dataset, data_file=data.data_file, binary=data.binary, permute=data.permute
     )
-    return _load(chosen, manual_dir, stamp(path_of(data.data_file)) if data.data_file else ())
+    written = stamp(own_file(data.data_file, manual_dir)) if data.data_file else ()
+    return _load(chosen, manual_dir, written)
 
 
 def check(config: Any, spec: Spec) -> None:

@@ -7,7 +7,7 @@ from experiments.data.dataset import Dataset
 from experiments.data.published import PUBLISHED
 from experiments.engine.config import nearest
 from experiments.engine.errors import UsageError
-from experiments.engine.paths import path_of
+from experiments.engine.paths import manual_folder, own_file
 
 DATASETS = {
     "mnist1d": "MNIST-1D, 4,000 + 1,000 sequences of 40 numbers, 10 classes; generated",
@@ -27,8 +27,9 @@ def load(
     Args:
         name: one of `DATASETS`.
         data_file: the .npz file of the data set "file".
-        manual_dir: folder of the publishers' files, for sets that are otherwise downloaded; by
-            default the environment variable ABLAX_MANUAL_DIR.
+        manual_dir: folder of the publishers' files, for sets that are otherwise downloaded, and of
+            the user's, where they are not where their paths say; by default the environment
+            variable ABLAX_MANUAL_DIR.
 
     Raises:
         UsageError: unknown name (the nearest one is offered), or a file or folder that does not
@@ -40,8 +41,7 @@ def load(
     if data_file and name != "file":
         raise UsageError(f"--data-file goes with --dataset file, not with {name}")
     if name in PUBLISHED:
-        folder = manual_dir or os.environ.get("ABLAX_MANUAL_DIR")
-        return prepared.load(PUBLISHED[name], path_of(folder) if folder else None)
+        return prepared.load(PUBLISHED[name], manual_folder(manual_dir))
     if name == "file":
-        return arrays.load(data_file)
+        return arrays.load(data_file and str(own_file(data_file, manual_dir)))
     return mnist1d.load() if name == "mnist1d" else embedded.digits()

@@ -18,7 +18,7 @@ from experiments.data.files import check_folder, content, decoded
 from experiments.data.prepared import data_dir
 from experiments.data.text import SPLITS, Unit, cut, make_text, split_units
 from experiments.engine.errors import DataMissingError, UsageError
-from experiments.engine.paths import not_there, path_of, stamp
+from experiments.engine.paths import manual_folder, not_there, own_file, stamp
 
 TEXTS = {
     "python_docs": "Python's documentation of its language, half a million characters; embedded",
@@ -103,8 +103,7 @@ def load(
         DataMissingError: files are missing, damaged or not the published ones; says what to do.
     """
     check_own(name, text_file)
-    given = manual_dir or os.environ.get("ABLAX_MANUAL_DIR") or None
-    folder = path_of(given) if given else None
+    folder = manual_folder(manual_dir)
     return _load(name, unit, folder, text_file, _written(name, folder, text_file))
 
 
@@ -117,7 +116,7 @@ def check_own(name: str, text_file: str | None) -> None:
 def _written(name: str, manual_dir: Path | None, text_file: str | None) -> tuple[Any, ...]:
     """What changes when files of a text are written anew that no digest knows."""
     if text_file is not None:
-        return (stamp(path_of(text_file)),)
+        return (stamp(own_file(text_file, manual_dir)),)
     source, folder = SOURCES.get(name), manual_dir or data_dir() / "manual"
     if source is None or all(source.files.values()):
         return ()
@@ -141,7 +140,7 @@ def _load(
 def splits_of(name: str, manual_dir: Path | None, text_file: str | None = None) -> dict[str, str]:
     """The text of each split, by name or of a file of one's own; raises as `load` does."""
     if text_file is not None:
-        return cut(_own(path_of(text_file)))
+        return cut(_own(own_file(text_file, manual_dir)))
     if name == "python_docs":
         return cut(python_docs())
     return read(name, SOURCES[name], manual_dir)

@@ -17,7 +17,7 @@ from experiments.data.dataset import Dataset, Spec, make_dataset
 from experiments.data.text import SPLITS
 from experiments.data.word_sets import read_sets, word_files
 from experiments.engine.errors import UsageError
-from experiments.engine.paths import path_of, stamp
+from experiments.engine.paths import manual_folder, own_file, stamp
 
 LETTERS = re.compile(r"<unk>|\w+")
 
@@ -64,9 +64,8 @@ def load(config: Words, manual_dir: str | os.PathLike[str] | None = None) -> Dat
     texts.check_own(config.dataset, config.text_file)
     if config.min_count < 1 or config.top < 1:
         raise UsageError("--min-count and --top: at least 1")
-    given = manual_dir or os.environ.get("ABLAX_MANUAL_DIR") or None
-    folder = path_of(given) if given else None
-    files = [path_of(config.text_file)] if config.text_file is not None else []
+    folder = manual_folder(manual_dir)
+    files = [own_file(config.text_file, folder)] if config.text_file is not None else []
     files += word_files(folder) if folder else []
     written = tuple(map(stamp, files))
     return _load(dataclasses.replace(config, pictured=()), folder, written)

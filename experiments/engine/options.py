@@ -20,7 +20,8 @@ class Where:
     """Where the data are.
 
     Attributes:
-        manual_dir: folder of the publishers' data files (or ABLAX_MANUAL_DIR).
+        manual_dir: folder of the publishers' data files (or ABLAX_MANUAL_DIR), and of files of
+            your own that are no longer where they were.
     """
 
     manual_dir: Dir = None
@@ -39,7 +40,8 @@ class Training:
         tensorboard: write TensorBoard events into tensorboard/ of the study folder as it trains.
         wandb: also log a Weights & Biases run per replica; WANDB_PROJECT, WANDB_ENTITY and
             WANDB_MODE=offline work as always.
-        manual_dir: folder of the publishers' data files (or ABLAX_MANUAL_DIR).
+        manual_dir: folder of the publishers' data files (or ABLAX_MANUAL_DIR), and of files of
+            your own that are no longer where they were.
     """
 
     out: Dir = None
@@ -169,7 +171,8 @@ class More:
         seeds: replicates of every cell; by default as many as before. Only new ones are trained.
         epochs: length of the training, for a study that kept its training states (--extendable)
             and whose schedule does not depend on its length.
-        manual_dir: folder of the publishers' data files (or ABLAX_MANUAL_DIR).
+        manual_dir: folder of the publishers' data files (or ABLAX_MANUAL_DIR), and of files of
+            your own that are no longer where they were.
     """
 
     seeds: Count = None
@@ -199,7 +202,8 @@ class Again:
         seeds: reporting seeds; by default all.
         tolerance: largest difference in parameters and metrics that still counts as reproduced.
         out: the fresh folder; by default DIR-reproduced.
-        manual_dir: folder of the publishers' data files (or ABLAX_MANUAL_DIR).
+        manual_dir: folder of the publishers' data files (or ABLAX_MANUAL_DIR), and of files of
+            your own that are no longer where they were.
     """
 
     cells: Annotated[tuple[int, ...], Shown("INT,...")] = ()
@@ -285,7 +289,8 @@ class Reproduction:
             again goes on where it was left.
         dry_run: print cells, programs, plan, estimated time and memory; train and write nothing.
         force: train on a CPU what takes hours there.
-        manual_dir: folder of the publishers' data files (or ABLAX_MANUAL_DIR).
+        manual_dir: folder of the publishers' data files (or ABLAX_MANUAL_DIR), and of files of
+            your own that are no longer where they were.
     """
 
     seeds: Count = None

@@ -23,13 +23,30 @@ def path_of(given: str | os.PathLike[str]) -> pathlib.Path:
         raise UsageError(f"{given}: there is no such user's home folder") from None
 
 
+def manual_folder(given: str | os.PathLike[str] | None) -> pathlib.Path | None:
+    """The folder of data files that `--manual-dir` names, or else ABLAX_MANUAL_DIR, if any."""
+    folder = given or os.environ.get("ABLAX_MANUAL_DIR")
+    return path_of(folder) if folder else None
+
+
+def own_file(
+    given: str | os.PathLike[str], manual_dir: str | os.PathLike[str] | None
+) -> pathlib.Path:
+    """A user's data file: where its path says or, if it is not there, in the manual folder."""
+    path, folder = path_of(given), manual_folder(manual_dir)
+    if folder is None or path.exists() or not (folder / path.name).is_file():
+        return path
+    return folder / path.name
+
+
 def not_there(path: pathlib.Path) -> str:
-    """Says that there is no such file; of a relative path, where it was looked for."""
+    """Says that there is no such data file; of a relative path, where it was looked for."""
+    moved = "where a file has moved, --manual-dir names the folder it is in now"
     if path.is_absolute():
-        return "there is no such file"
+        return f"there is no such file; {moved}"
     return (
-        f"there is no such file in {pathlib.Path.cwd()}; "
-        "a study that was begun in another folder is resumed from there"
+        f"there is no such file in {pathlib.Path.cwd()}; a study that was begun in another folder "
+        f"is resumed from there, and {moved}"
     )
 
 
