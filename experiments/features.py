@@ -142,9 +142,11 @@ def measure(
     config: Any, net: Any, params: Tree, model_state: Tree, data: Data
 ) -> dict[str, jax.Array]:
     """`classification.measure`, and `retrieval`: a test row asks for the training rows of its
-    class; the mean average precision of the first 100 answers, over the first 1,000 test rows."""
+    class, which is the file's, whatever the label noise; the mean average precision of the first
+    100 answers, over the first 1,000 test rows."""
     found = classification.measure(config, net, params, model_state, data)
-    known, labels = features(net, params, model_state, data, "train"), data.own["labels"]
+    known = features(net, params, model_state, data, "train")
+    labels = data.splits["train"]["y"][data.own["train_rows"]]
     asked = features(net, params, model_state, data, "test")[:QUERIES]
     wanted = data.splits["test"]["y"][: len(asked)]
     answers = search(asked, known, min(ANSWERS, len(known)), config.probing.distance)
@@ -158,21 +160,21 @@ def pictures(
 ) -> dict[str, Picture]:
     """Those of a classifier, and `retrieval`: what the first test row of each class finds."""
     found = classification.pictures(config, net, params, model_state, data)
-    test, train = data.splits["test"], data.splits["train"]
+    test, train = (jax.tree.map(np.asarray, dict(data.splits[name])) for name in ("test", "train"))
     if test["x"].ndim > 4:
         return found
     _, first = np.unique(test["y"], return_index=True)
-    asking = {name: test[name][np.sort(first)] for name in ("x", "y")}
+    asking = {name: array[np.sort(first)] for name, array in test.items()}
     placed = jax.tree.map(jnp.asarray, Data({"train": train, "test": asking}, data.own))
     of = functools.partial(features, net, params, model_state, placed)
     known = of("train")
     answers = search(of("test"), known, min(SHOWN, len(known)), config.probing.distance)
-    answers = np.asarray(answers)
-    right = data.own["labels"][answers] == asking["y"][:, None]
-    rows = train["x"][data.own["train_rows"][answers]]
-    channels = () if test["x"].ndim == 4 else (1,)
-    asked, rows = (np.reshape(x, (*x.shape, *channels)) for x in (asking["x"], rows))
-    return found | {"retrieval": retrieval_picture(asked, rows, right)}
+    rows = np.asarray(data.own["train_rows"])[np.asarray(answers)]
+    right = train["y"][rows] == asking["y"][:, None]
+    asked, shown = asking["x"], train["x"][rows]
+    if test["x"].ndim < 4:  # no axis of channels
+        asked, shown = asked[..., None], shown[..., None]
+    return found | {"retrieval": retrieval_picture(asked, shown, right)}
 
 
 EXPERIMENT = convolutional.classifier(
