@@ -72,9 +72,10 @@ class Config:
         optimizer: the optimizer and its schedule.
         objective: the loss and the penalties.
         selection: which parameters are evaluated.
-        layers: "32k3 32k3 max2 d128", or lenet5, alexnet, alexnet_one_tower, alexnet_cifar,
-            airbench94, vgg11, vgg13, vgg16, vgg19, or one of these four with batch norm, vgg11_bn;
-            auto: three convolutions for sequences, four and a dense layer for images.
+        layers: "32k3 32k3 max2 d128", or linear (none), lenet5, alexnet, alexnet_one_tower,
+            alexnet_cifar, airbench94, vgg11, vgg13, vgg16, vgg19, or one of these four with batch
+            norm, vgg11_bn; auto: three convolutions for sequences, four and a dense layer for
+            images.
         activation: after every convolution and dense layer, `relu` or `leaky_relu:0.2`.
         norm: normalisation before each activation; local_response after it, of convolutions alone;
             group: 32 groups, or as many as have two channels and eight values at least.
