@@ -79,7 +79,7 @@ RESIDUAL = {
             Rule("difference", ("resnet-20", "plain-20"), high=0),
         ),
         quantity=ERROR,
-        cost="a day on 2 CPU cores, an hour on a GPU (estimated)",
+        cost="seven hours on 2 CPU cores, an hour on a GPU (estimated)",
         config=CIFAR | {"schedule": "constant", "epochs": "10"},
         seeds=3,
         needs_gpu=True,
