@@ -3,7 +3,7 @@
 import sys
 
 from experiments import EXPERIMENTS
-from experiments.engine.cli import main
+from experiments.engine.cli import leave, main
 
 if __name__ == "__main__":
-    sys.exit(main(EXPERIMENTS, sys.argv[1:], prog="launch.py"))
+    leave(main(EXPERIMENTS, sys.argv[1:], prog="launch.py"))

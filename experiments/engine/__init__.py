@@ -21,11 +21,12 @@ def main(experiment: "Experiment") -> None:
     import sys
 
     from experiments import Entry
+    from experiments.engine.cli import leave
     from experiments.engine.cli import main as command_line
 
     entries = {experiment.name: Entry(experiment.summary, lambda: experiment)}
     prog = pathlib.Path(sys.argv[0]).name
-    sys.exit(command_line(entries, sys.argv[1:], prog=prog, only=experiment.name))
+    leave(command_line(entries, sys.argv[1:], prog=prog, only=experiment.name))
 
 
 def __getattr__(name: str) -> Any:

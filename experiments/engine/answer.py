@@ -10,6 +10,7 @@ from experiments.engine.wording import Scale, difference_scale, value_scale
 def answer(analysis: Analysis) -> str:
     """The best cell and what each factor does, in one plain sentence.
 
+    A cell that diverged whole is not the best, though guessing may score higher than another.
     Factors with a real interaction are reported by their simple effects.
     """
     parts = _best(analysis)
@@ -24,7 +25,8 @@ def answer(analysis: Analysis) -> str:
 
 def _best(analysis: Analysis) -> list[str]:
     scale, sign = value_scale(analysis), analysis.metric.direction
-    means = [(cell.summary.mean, cell.levels) for cell in analysis.cells]
+    lasting = [cell for cell in analysis.cells if cell.diverged < cell.summary.n]
+    means = [(cell.summary.mean, cell.levels) for cell in lasting]
     known = [(sign * mean, levels) for mean, levels in means if mean is not None]
     if not known:
         return []

@@ -3,17 +3,19 @@
 Nothing slow is imported until a verb needs it, so `--help` answers at once.
 """
 
+import contextlib
 import difflib
 import errno
+import io
 import itertools
 import os
 import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from experiments.engine.errors import AblaxError, UsageError
+from experiments.engine.errors import SAVED, AblaxError, UsageError
 
 if TYPE_CHECKING:
     from experiments import Entry
@@ -76,6 +78,8 @@ def main(
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever called
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names the terminal has no letters for
     try:
         return _dispatch(experiments, list(argv), prog, only)
     except AblaxError as error:
@@ -111,6 +115,16 @@ def main(
             file=sys.stderr,
         )
         return AblaxError.code
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process; after a stop without waiting for what compiles in the background."""
+    if code != SAVED:
+        sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(code)
 
 
 def _is_interrupt(error: BaseException | None) -> bool:

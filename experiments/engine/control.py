@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Annotated, Any
 
-from experiments.engine.errors import AblaxError, UsageError
+from experiments.engine.errors import SAVED, AblaxError, UsageError
 from experiments.engine.values import Shown
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -42,7 +42,7 @@ class Saving:
 class Interrupted(AblaxError):
     """Asked to stop; everything is saved, and the same command goes on (code 75, EX_TEMPFAIL)."""
 
-    code = 75
+    code = SAVED
 
     def __init__(self, reason: str, folder: pathlib.Path) -> None:
         super().__init__(
@@ -171,6 +171,14 @@ class Control:
         if self._limit is not None and now - self._started + 2 * self._longest > self._limit:
             return "the time limit"
         return ""
+
+    def urgent(self) -> str:
+        """`reason` while a program compiles, which no call is longer by; the time limit is met
+        when it is over."""
+        self.refuse_lost()
+        self._asked = None
+        over = self._limit is not None and time.monotonic() - self._started > self._limit
+        return self._signal or ("the time limit" if over else "")
 
     def refuse_lost(self) -> None:
         """Raises `UsageError` if another process has taken the folder."""

@@ -24,8 +24,9 @@ from experiments.engine.program import Layout, Program, build, share
 from experiments.engine.progress import speed_text
 from experiments.engine.results import metrics
 from experiments.engine.step import Replica, Trainer
-from experiments.engine.study import Part, Study
+from experiments.engine.study import Part, Study, label
 from experiments.engine.train import cut, host_arrays, host_replica, make_group
+from experiments.engine.values import spell
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,14 +140,15 @@ def _trainer(
 ) -> tuple[Trainer, tuple[Replica, Tree]]:
     experiment = study.experiment
     one = _shapes((host_replica(job), host_arrays(study, dataset, job)))
-    metric = metrics(study, [dataset])[0]
+    metric = metrics(study, [(static, dataset)])[0]
     draft = Trainer(experiment, static, dataset.spec, 1, study.fix, metric)
     check_outputs(draft, one[0])
     zero = jax.ShapeDtypeStruct((), np.int32)
     xs = jax.eval_shape(draft.epoch_inputs, one[0], Data(shapes_of(dataset), one[1]), zero)
     steps = jax.tree.leaves(xs)[0].shape[0]
     if steps == 0:
-        raise UsageError("an epoch has no step: the batch is larger than the training set")
+        here = ", ".join([label(study, job.cell), *(f"{n}={spell(v)}" for n, v in job.tuned)])
+        raise UsageError(f"{here}: an epoch has no step: the batch is larger than the training set")
     if (epochs := epochs_of(static)) < 1:
         raise UsageError(f"--epochs {epochs}: at least 1")
     total = steps * epochs

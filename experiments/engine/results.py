@@ -41,18 +41,26 @@ from experiments.engine.tuning import (
 from experiments.engine.verdicts import diagnosis_text
 
 
-def metrics(study: Study, datasets: Sequence[Dataset]) -> list[Metric]:
+def metrics(study: Study, parts: Sequence[tuple[Any, Dataset]]) -> list[Metric]:
     """What is measured on the test split, the primary metric first.
 
     Args:
-        datasets: those of all cells.
+        parts: static config and data set of each program.
 
     Raises:
         UsageError: the experiment measures nothing of that name, cells cannot be compared
-            because guessing scores differently on their data sets, or everything is within the
-            margin.
+            because other things are measured of them or guessing scores differently on their data
+            sets, or everything is within the margin.
     """
-    measured = {tuple(study.experiment.metrics(study.config, data.spec)) for data in datasets}
+    datasets = [dataset for _, dataset in parts]
+    measured = {tuple(study.experiment.metrics(static, data.spec)) for static, data in parts}
+    if len(named := {tuple((m.name, m.higher_is_better) for m in each) for each in measured}) > 1:
+        sets = "; ".join(sorted(", ".join(name for name, _ in each) for each in named))
+        raise UsageError(
+            f"the cells' metrics differ ({sets}), or whether higher is better, so their results "
+            "cannot be compared: let `metrics` give the same for every config, or give each a "
+            "study of its own"
+        )
     if len(measured) > 1:
         names = ", ".join(sorted({dataset.name for dataset in datasets}))
         raise UsageError(

@@ -1,10 +1,11 @@
 """`run_study`: one call from a declared study to its answer."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import pathlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -166,7 +167,7 @@ def _train_in(
 ) -> Outcome:
     """Trains what a folder lacks, as the one process that may write there."""
     saving = control.saving
-    metrics = results.metrics(study, [entry.dataset for entry in prepared.values()])
+    metrics = results.metrics(study, [(e.static, e.dataset) for e in prepared.values()])
     make_folder(folder)
     with lease(folder) as is_lost:
         if claim_folder(folder, study) != contents:
@@ -223,10 +224,7 @@ def _train(
         echo(program_table(prepared, width))
         steps = max(entry.trainer.total_steps for entry in prepared.values())
         board = Board(study, metric, read_lines(folder))
-        with (
-            Meter(missing * steps) as meter,
-            concurrent.futures.ThreadPoolExecutor(1) as pool,
-        ):
+        with Meter(missing * steps) as meter, _compiler() as pool:
             work = Work(
                 folder, study.evaluate_every, log, meter, board, *saved,
                 leftover=begun - {*done},
@@ -244,6 +242,16 @@ def _train(
         f"{count(missing, 'replica')} in {_programs(session)}: {seconds:.1f} s, compiling included"
     )
     return done
+
+
+@contextlib.contextmanager
+def _compiler() -> Iterator[concurrent.futures.Executor]:
+    """The thread that compiles. Whoever is to stop does not wait for what it is at."""
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _programs(session: Session) -> str:

@@ -28,6 +28,8 @@ from experiments.engine.train import (
     train_group,
 )
 
+PATIENCE = 0.5
+"""Seconds between two questions whether to stop, while a program compiles."""
 Done = dict[tuple[Any, ...], dict[str, Any]]
 
 
@@ -71,7 +73,7 @@ def train_jobs(session: Session, jobs: Sequence[Job], phase: str) -> None:
     order = sorted(todo, key=lambda static: not any(job.key in first for job in todo[static]))
     for index, static in enumerate(order):
         entry = session.prepared[static]
-        program, splits = session.program(static).result()
+        program, splits = _compiled(session, static)
         if index + 1 < len(order):
             session.program(order[index + 1])
         lanes, here = entry.plan.layout.lanes, todo[static]
@@ -82,6 +84,14 @@ def train_jobs(session: Session, jobs: Sequence[Job], phase: str) -> None:
             group = make_group(session.study, entry.dataset, splits, entry.plan, chunk)
             text = f"{phase}: program {index + 1}/{len(order)}, group {number + 1}/{len(chunks)}"
             _train(session, entry, program, group, text)
+
+
+def _compiled(session: Session, static: Any) -> tuple[Program, Tree]:
+    """The compiled program, waited for. Raises `Interrupted`: asked to stop meanwhile."""
+    future = session.program(static)
+    while not concurrent.futures.wait([future], timeout=PATIENCE).done:
+        session.work.stop_if_urgent()
+    return future.result()
 
 
 def begun_keys(holders: Sequence[Checkpoints | None]) -> set[tuple[Any, ...]]:

@@ -115,7 +115,14 @@ class Work:
         Raises:
             Interrupted: asked to stop.
         """
-        if reason := self.control.reason():
+        self._stop(self.control.reason())
+
+    def stop_if_urgent(self) -> None:
+        """While something is waited for; see `Control.urgent`. Raises as `stop_if_asked`."""
+        self._stop(self.control.urgent())
+
+    def _stop(self, reason: str) -> None:
+        if reason:
             raise Interrupted(reason, self.folder)
 
 

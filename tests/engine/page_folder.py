@@ -61,7 +61,7 @@ def write_folder(
     """
     study = make_study(experiment, **options)
     folder.mkdir(parents=True, exist_ok=True)
-    measured = metrics(study, [load(study.config, None)])
+    measured = metrics(study, [(study.config, load(study.config, None))])
     contents = {
         "format": 1, **specification(study), "programs": [], "looks": [], "seeds": study.seeds,
         "name": study.name, "question": study.question, "margin": study.margin,

@@ -43,6 +43,31 @@ def narrow_metrics(*args):
     return loss, (state, {**metrics, **narrow})
 
 
+def by_power(config, spec):
+    return [Metric("error" if config.power == "square" else "miss", higher_is_better=False)]
+
+
+def test_cells_that_are_measured_by_other_metrics_are_not_one_study(tmp_path):
+    def evaluate(config, *arguments):
+        scores, correct = TOY.evaluate(config, *arguments)
+        return {"error": scores["error"], "miss": scores["error"]}, correct
+
+    changed = dataclasses.replace(TOY, metrics=by_power, evaluate=evaluate)
+    study = make_study(changed, vary={"power": ["square", "quartic"]}, seeds=1)
+    with pytest.raises(UsageError, match=r"the cells' metrics differ \(error; miss\)"):
+        train_study(study, tmp_path / "both", echo=lambda text: None)
+    alone = make_study(changed, vary={"power": ["quartic"]}, seeds=1)
+    answer = train_study(alone, tmp_path / "alone", echo=lambda text: None)
+    assert answer.analysis.metric.name == "miss"
+
+
+def test_a_batch_larger_than_the_data_is_told_with_its_cell(tmp_path):
+    study = make_study(TOY, vary={"power": ["quartic"]}, tune={"batch_size": [8, 41]}, seeds=1)
+    told = "power=quartic, batch_size=41: an epoch has no step: the batch is larger"
+    with pytest.raises(UsageError, match=told):
+        train_study(study, tmp_path, echo=lambda text: None)
+
+
 WRONG = {
     "evaluate gives `correct` as float32 .11.: it is a bool for each example": {
         "evaluate": float_correct

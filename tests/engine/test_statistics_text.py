@@ -106,6 +106,17 @@ def test_the_verdict_line_and_the_answer():
     assert "No replica diverged" in text
 
 
+def test_a_cell_that_diverged_whole_is_not_the_best():
+    """Guessing scores 10 %, and the other cell less."""
+    values, diverged = np.stack([0.08 + 0.001 * np.arange(5), np.full(5, np.nan)]), np.zeros((2, 5))
+    diverged = diverged.astype(bool)
+    diverged[1] = True
+    grid = Grid({"rate": ("1", "9")}, (("1",), ("9",)), tuple(range(5)), values, diverged)
+    assert answer(analyse(grid, ACCURACY)).startswith("best cell: rate 1 (8.20 %)")
+    diverged[1, 0], values[1, 0] = False, 0.95
+    assert answer(analyse(grid, ACCURACY)).startswith("best cell: rate 9 (27.0 %)")
+
+
 def test_where_nothing_but_divergence_is_left_the_answer_says_so():
     grid = make()
     assert answer(analyse(grid, LOSS)).startswith("best cell")
