@@ -140,7 +140,7 @@ CONVOLUTIONS = {
         arms={
             "output": {},
             "knn": {"probe": "knn"},
-            "svm": {"probe": "svm", "svm_strength": "1e-4|1e-3|1e-2|1e-1"},
+            "svm": {"probe": "svm", "svm_strength": "1e-6|1e-5|1e-4|1e-3|1e-2"},
         },
         tune={"learning_rate": RATES},
         config={"dataset": "mnist1d", "epochs": "20"},

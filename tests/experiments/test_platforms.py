@@ -17,6 +17,7 @@ CASES = {
     "mlp": {"dataset": "digits", "dropout": 0.2, "norm": "batch"},
     "convnet": {"dataset": "digits", "layers": "32k3 32k3 max2 d16"},
     "resnet": {"dataset": "digits", "depth": 8},
+    "features": {"dataset": "digits", "layers": "32k3 max2 d16"},
     "language_model": {"width": (8,), "embedding": 8},
     "memory": {"width": (8,), "length": 10},
     "sequence_classifier": {"dataset": "digits", "width": (8,)},
