@@ -38,7 +38,7 @@ FEATURES = {
         rows={"features": NET, "pixels": {"layers": "linear"}},
         rules=(Rule("difference", ("features", "pixels"), low=0),),
         quantity=RETRIEVAL,
-        cost="20 minutes on 2 CPU cores",
+        cost="half an hour on 2 CPU cores (estimated)",
         config=MNIST,
     ),
 }
