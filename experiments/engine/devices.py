@@ -20,11 +20,9 @@ DETERMINISTIC = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_autotune_level=0
 kernel by timing it."""
 
 THREADS = "PJRT_NPROC"
-"""Tells XLA how many threads compute on a CPU. Where every one of them drives a device, what they
-leave to each other is never taken up, and after 1,024 such pieces of work (128 steps of a small
-convolutional net in one call) XLA's convolutions gave wrong and random numbers (jax 0.10.2;
-jax#39741 may be the same). One thread more than there are devices takes it up; but three threads
-on two cores trained a ResNet-20 at 0.79 times the rate, and four at the same."""
+"""Tells XLA how many threads compute on a CPU: what those that drive devices leave to each other
+(`plan.CONVOLUTIONS`) is for the others. Three threads on two cores trained a ResNet-20 at 0.79
+times the rate of two, and four at the same."""
 
 
 def setup(devices: int | None = None) -> None:
