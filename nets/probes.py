@@ -3,7 +3,8 @@
 Features are [rows, width]; they are widened to float32. Rows of a `database` are the known ones.
 """
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -117,26 +118,32 @@ def linear_svm(
         penalty = strength / 2 * jnp.sum(jnp.square(fitted[0]))
         return jnp.mean(one_vs_rest_squared_hinge(scores, labels)) + penalty
 
+    kernel, bias = _minimum(objective, (start.kernel, start.bias), steps, tolerance)
+    return start._replace(kernel=kernel, bias=bias)
+
+
+def _minimum(
+    objective: Callable[[Any], jax.Array], first: Any, steps: int, tolerance: float
+) -> Any:
+    """Where L-BFGS gets from `first`; `steps` and `tolerance` as of `linear_svm`."""
     solver = optax.lbfgs()
     value_and_grad = optax.value_and_grad_from_state(objective)
-    first = (start.kernel, start.bias)
     enough = tolerance * optax.tree.norm(jax.grad(objective)(first))
 
     def step(state: tuple) -> tuple:
-        fitted, solving, taken = state
-        value, grad = value_and_grad(fitted, state=solving)
+        found, solving, taken = state
+        value, grad = value_and_grad(found, state=solving)
         updates, solving = solver.update(
-            grad, solving, fitted, value=value, grad=grad, value_fn=objective
+            grad, solving, found, value=value, grad=grad, value_fn=objective
         )
-        return optax.apply_updates(fitted, updates), solving, taken + 1
+        return optax.apply_updates(found, updates), solving, taken + 1
 
     def unfinished(state: tuple) -> jax.Array:
         _, solving, taken = state
         far = optax.tree.norm(optax.tree.get(solving, "grad")) > enough
         return (taken == 0) | (far & (taken < steps))
 
-    (kernel, bias), *_ = jax.lax.while_loop(unfinished, step, (first, solver.init(first), 0))
-    return start._replace(kernel=kernel, bias=bias)
+    return jax.lax.while_loop(unfinished, step, (first, solver.init(first), 0))[0]
 
 
 def _wide(features: Float[Array, "rows width"]) -> Float[Array, "rows width"]:

@@ -75,11 +75,7 @@ def main(
         prog: how the program was called, for help and messages.
         only: the one experiment of a user's script: the command line then leaves its name out.
     """
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever called
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
-        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # names the terminal has no letters for
+    _make_printable()
     try:
         return _dispatch(experiments, list(argv), prog, only)
     except AblaxError as error:
@@ -115,6 +111,15 @@ def main(
             file=sys.stderr,
         )
         return AblaxError.code
+
+
+def _make_printable() -> None:
+    """Streams that whoever called has closed lead nowhere, and the others print any name."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def leave(code: int) -> NoReturn:
