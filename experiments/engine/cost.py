@@ -27,7 +27,6 @@ class Cost:
         convolves: whether a step has convolutions. Side by side, those of several replicas become
             one in groups: one lane a device was 1.6 to 1.9 times as fast as two or four (small nets
             on a CPU).
-        convolutions: how many a step has, those of a loop at every turn.
         recurs: whether a step has a loop of matrix products, whose cores wait for each other at
             every turn unless each has a part of the batch.
         batch: examples of a step: what devices can share evenly.
@@ -36,7 +35,6 @@ class Cost:
     flops_per_step: float
     bytes_per_lane: int
     convolves: bool = False
-    convolutions: int = 0
     recurs: bool = False
     batch: int = 1
 
@@ -57,9 +55,8 @@ def estimate(trainer: Trainer, replica: Replica, data: Data) -> Cost:
     flops = float(counted.get("flops", 0.0))
     if convolves:
         flops += repeated_flops(traced.jaxpr.jaxpr)
-    convolutions = count_convolutions(traced.jaxpr.jaxpr)
     recurs = loops_products(traced.jaxpr.jaxpr)
-    return Cost(flops, size, convolves, convolutions, recurs, max(examples, 1))
+    return Cost(flops, size, convolves, recurs, max(examples, 1))
 
 
 def _itemsize(dtype) -> int:
@@ -85,16 +82,6 @@ def has_convolutions(jaxpr: Any) -> bool:
         or any(has_convolutions(each) for each in _functions(equation.params))
         for equation in jaxpr.eqns
     )
-
-
-def count_convolutions(jaxpr: Any) -> int:
-    """How many convolutions XLA is given on this platform, those of a loop at every turn."""
-    total = 0
-    for equation in jaxpr.eqns:
-        turns = equation.params["length"] if equation.primitive.name == "scan" else 1
-        total += equation.primitive.name == "conv_general_dilated"
-        total += turns * sum(map(count_convolutions, _inner(equation.params)))
-    return total
 
 
 def repeated_flops(jaxpr: Any, turns: int = 1, counted: int = 1) -> float:

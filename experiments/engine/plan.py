@@ -21,11 +21,6 @@ from experiments.engine.program import Layout
 MEMORY_SHARE = 0.6
 """The part of a device's memory that a program's lanes may take."""
 
-CONVOLUTIONS = 400
-"""Most convolutions of a call on a CPU. Each leaves two pieces of work that a thread which drives a
-device never takes up; from 1,024 such pieces on XLA's convolutions are wrong and random, unless
-other threads have the time to take them up (jax 0.10.2 and 0.12)."""
-
 
 @dataclasses.dataclass(frozen=True)
 class DeviceKind:
@@ -100,7 +95,7 @@ class Override:
         lanes: replicas side by side, over all devices.
         devices: devices, or groups of them, that share the lanes.
         shares: devices that share each replica's batch.
-        steps_per_call: most steps of one call; on a CPU of no more convolutions than are safe.
+        steps_per_call: most steps of one call.
         measure: time alternatives first and take the fastest.
     """
 
@@ -154,8 +149,6 @@ def make_plan(
     slow_start = kind.convolution_flops if cost.convolves else kind.recurrence_flops
     flops = (_shareable(cost) and slow_start) or kind.flops
     steps = override.steps_per_call or max(1, int(flops / max(work, 1.0)))
-    if on_cpu and cost.convolutions:
-        steps = min(steps, max(1, CONVOLUTIONS // cost.convolutions))
     return Plan(Layout(lanes, devices, shares), steps)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 
 from experiments.data.dataset import Dataset
-from experiments.engine.devices import THREADS, instruction_set
+from experiments.engine.devices import instruction_set
 from experiments.engine.sealed import read_json, write_json
 from experiments.engine.sources import ROOT, archive_sources, git, source_digests
 from experiments.engine.wording import count
@@ -46,7 +46,6 @@ def make_record(datasets: Sequence[Dataset]) -> dict[str, Any]:
             "platform": device.platform,
             "kind": device.device_kind,
             "count": jax.device_count(),
-            "threads": os.environ.get(THREADS),
             "processor": _processor(),
             "instruction_set_sha256": hashlib.sha256(instruction_set().encode()).hexdigest(),
             "driver": getattr(device.client, "platform_version", ""),

@@ -11,7 +11,6 @@ import pytest
 from experiments.engine.cost import Cost, loops_products, repeated_flops
 from experiments.engine.errors import UsageError
 from experiments.engine.plan import (
-    CONVOLUTIONS,
     KINDS,
     MEMORY_SHARE,
     Override,
@@ -241,12 +240,3 @@ def test_the_fastest_layout_has_the_highest_rate():
     assert fastest([(10.0, Layout(2, 1)), (30.0, Layout(4, 2)), (20.0, Layout(8, 2))]) == Layout(
         4, 2
     )
-
-
-def test_a_call_on_a_cpu_has_no_more_convolutions_than_are_safe():
-    few, many = (Cost(1e3, 1, convolves=True, convolutions=n) for n in (9, 1000))
-    assert plan(few).steps_per_call == CONVOLUTIONS // 9
-    assert plan(few, override=Override(steps_per_call=10_000)).steps_per_call == CONVOLUTIONS // 9
-    assert plan(few, override=Override(steps_per_call=7)).steps_per_call == 7
-    assert plan(many).steps_per_call == 1
-    assert plan(few, platform="gpu").steps_per_call > 10_000
