@@ -19,13 +19,6 @@ DETERMINISTIC = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_autotune_level=0
 """Without them two runs on the same GPU may differ: atomics in any order, and the choice of a
 kernel by timing it."""
 
-UNDIVIDED = ("--xla_disable_hlo_passes=cpu-parallel-task-assigner",)
-"""Without it XLA divides large kernels of elements among a CPU's threads. Those have devices of
-their own to drive: they never take up the parts left to them, and from 1,024 parts in a call on
-its convolutions are wrong, and differently each time (jax 0.10.2 and 0.12): the queue of a thread
-is full then, what it would take is run at once, inside a convolution that is not done, and writes
-over what that has packed for itself."""
-
 
 def setup(devices: int | None = None) -> None:
     """Settings that must precede the first use of a device, and that use; later calls change
@@ -33,8 +26,8 @@ def setup(devices: int | None = None) -> None:
 
     One virtual device per core, so that lanes of small nets fill all of them; the persistent
     compile cache without a threshold, per user, version and instruction set; XLA's deterministic
-    kernels on a GPU, and undivided ones on a CPU. JAX's own variables (`JAX_NUM_CPU_DEVICES`,
-    `JAX_COMPILATION_CACHE_DIR`, flags in `XLA_FLAGS`) win where they are set.
+    kernels on a GPU. JAX's own variables (`JAX_NUM_CPU_DEVICES`, `JAX_COMPILATION_CACHE_DIR`, flags
+    in `XLA_FLAGS`) win where they are set.
 
     Args:
         devices: virtual devices a study was planned for: at least as many, whatever the cores.
@@ -49,9 +42,7 @@ def setup(devices: int | None = None) -> None:
     with contextlib.suppress(RuntimeError):  # a device was used before: keep what there is
         jax.config.update("jax_num_cpu_devices", count)
         given = os.environ.get("XLA_FLAGS", "")
-        missing = [
-            flag for flag in (*DETERMINISTIC, *UNDIVIDED) if flag.partition("=")[0] not in given
-        ]
+        missing = [flag for flag in DETERMINISTIC if flag.partition("=")[0] not in given]
         os.environ["XLA_FLAGS"] = " ".join([given, *missing]).strip()
     if not config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", str(_cache_folder()))

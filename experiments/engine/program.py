@@ -4,7 +4,7 @@ import collections
 import concurrent.futures
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from experiments.engine.cost import has_convolutions
 from experiments.engine.devices import AXIS, replica_mesh
 from experiments.engine.diagnostics import diagnose
 from experiments.engine.experiment import Data, Tree
@@ -19,6 +20,14 @@ from experiments.engine.step import Replica, State, Trainer, stopped_step
 
 LANES, SHARED = PartitionSpec(AXIS), PartitionSpec()
 SCALAR = jax.ShapeDtypeStruct((), jnp.int32)
+
+UNDIVIDED = {"xla_disable_hlo_passes": "cpu-parallel-task-assigner"}
+"""Keeps XLA from dividing large kernels of elements among a CPU's threads. Those that drive a
+device never take up the parts left to them, and from 1,024 parts in a call on convolutions are
+wrong, and differently each time (jax 0.10.2 and 0.12): the queue of a thread is full then, and a
+part of a convolution that finds no room there is run at once, inside another one, and writes over
+what that has packed. It costs nothing where every core has a device, and alone on one device a
+small net with convolutions 1.15 times the time."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +84,7 @@ class Program:
 
 
 @dataclasses.dataclass(frozen=True)
-class Lowering:
+class Tracing:
     """Traces functions of one replica for all lanes, and counts the traces.
 
     Arguments are of three kinds: per lane, the data set (`Data`: shared splits, own arrays per
@@ -93,7 +102,7 @@ class Lowering:
         donate: tuple[int, ...] = (),
         one_by_one: bool = False,
     ) -> Any:
-        """The traced function, ready to `compile()`; `out_info` holds the shapes it returns.
+        """The traced function; `out_info` holds the shapes it returns.
 
         Args:
             args: shapes of its arguments, `[lanes, ...]` where they are per lane.
@@ -115,7 +124,7 @@ class Lowering:
         )
         placed = [_abstract(spec, arg, mesh) for spec, arg in zip(specs, args, strict=True)]
         whole = NamedSharding(mesh, LANES)  # whatever shared a batch inside
-        return jax.jit(mapped, donate_argnums=donate, out_shardings=whole).lower(*placed)
+        return jax.jit(mapped, donate_argnums=donate, out_shardings=whole).trace(*placed)
 
 
 def _spec(arg: Tree) -> Any:
@@ -139,32 +148,40 @@ def build(
         replica: shapes of a group's replicas, `[lanes, ...]`.
         data: shapes of the splits, and of the replicas' own arrays, `[lanes, ...]`.
     """
-    lower = Lowering(layout)
-    init = lower("init", trainer.init, replica, data.own, one_by_one=True)
-    order = lower("order", functools.partial(_order, trainer), replica, data, SCALAR)
+    trace = Tracing(layout)
+    init = trace("init", trainer.init, replica, data.own, one_by_one=True)
+    order = trace("order", functools.partial(_order, trainer), replica, data, SCALAR)
     (xs, sums), state = order.out_info, init.out_info
     inputs, steps = (state, replica, data), (replica, data, xs, SCALAR, SCALAR)
-    lowered = {
+    traced = {
         "init": init,
         "order": order,
-        "train": lower("train", trainer.train, state, sums, *steps, donate=(0, 1)),
-        "validate": lower("validate", functools.partial(_validate, trainer), *inputs, donate=(0,)),
-        "finish": lower("finish", functools.partial(_finish, trainer), *inputs),
+        "train": trace("train", trainer.train, state, sums, *steps, donate=(0, 1)),
+        "validate": trace("validate", functools.partial(_validate, trainer), *inputs, donate=(0,)),
+        "finish": trace("finish", functools.partial(_finish, trainer), *inputs),
     }
     if diagnostics:
-        lowered["diagnose"] = lower("diagnose", functools.partial(diagnose, trainer), *inputs, xs)
-    with concurrent.futures.ThreadPoolExecutor(len(lowered)) as pool:
-        compiled = pool.map(lambda each: each.compile(), lowered.values())
-        functions: dict[str, Any] = dict(zip(lowered, compiled, strict=True))
-    functions.setdefault("diagnose", None)
+        traced["diagnose"] = trace("diagnose", functools.partial(diagnose, trainer), *inputs, xs)
+    functions: dict[str, Any] = {"diagnose": None, **compiled(traced)}
     return Program(
         layout,
         jax.tree.leaves(xs)[0].shape[1],
-        dict(lower.traces),
+        dict(trace.traces),
         _memory(functions["train"]),
         (state, sums),
         **functions,
     )
+
+
+def compiled(traced: Mapping[str, Any]) -> dict[str, Any]:
+    """Compiles traced functions, all at once; those with convolutions `UNDIVIDED` on a CPU."""
+    on_cpu = jax.default_backend() == "cpu"
+    undivided = [on_cpu and has_convolutions(each.jaxpr.jaxpr) for each in traced.values()]
+    options = [UNDIVIDED if so else None for so in undivided]
+    lowered = [each.lower() for each in traced.values()]
+    with concurrent.futures.ThreadPoolExecutor(len(lowered)) as pool:
+        done = pool.map(lambda each, how: each.compile(how), lowered, options)
+        return dict(zip(traced, done, strict=True))
 
 
 def _abstract(spec: Any, tree: Tree, mesh: jax.sharding.Mesh) -> Tree:
