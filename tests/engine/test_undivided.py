@@ -25,17 +25,22 @@ def trace(function, *args):
     return jax.jit(mapped).trace(*placed), placed
 
 
-def divided(function, *args):
+def divided(compiled):
     """Of how many kernels XLA leaves parts to other threads."""
-    text = compiled({"it": trace(function, *args)[0]})["it"].as_text()
-    return text.count('"outer_dimension_partitions":["')
+    return compiled.as_text().count('"outer_dimension_partitions":["')
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="a CPU's threads are XLA's alone there")
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="about the threads of a CPU")
 def test_only_what_convolves_is_undivided():
-    x, kernel = np.ones((1, 40, 24, 24, 16), np.float32), np.ones((1, 7, 7, 16, 12), np.float32)
-    assert divided(lambda x, kernel: jnp.sin(x) + kernel.sum(), x, kernel)
-    assert not divided(lambda x, kernel: jnp.sin(convolve(x[0], kernel[0])), x, kernel)
+    x, kernel = np.ones((1, 40, 24, 24, 64), np.float32), np.ones((1, 7, 7, 64, 64), np.float32)
+    traced = {
+        "plain": trace(lambda x: jnp.sin(x) * x, x)[0],
+        "convolves": trace(lambda x, kernel: jnp.sin(convolve(x[0], kernel[0])), x, kernel)[0],
+    }
+    found = compiled(traced)
+    assert divided(traced["convolves"].lower().compile())
+    assert not divided(found["convolves"])
+    assert divided(found["plain"])
 
 
 @pytest.mark.slow
