@@ -38,6 +38,12 @@ def _features() -> "Experiment":
     return EXPERIMENT
 
 
+def _super_resolution() -> "Experiment":
+    from experiments.super_resolution import EXPERIMENT
+
+    return EXPERIMENT
+
+
 def _memory() -> "Experiment":
     from experiments.memory import EXPERIMENT
 
@@ -68,6 +74,9 @@ EXPERIMENTS = {
     "resnet": Entry("residual nets of any depth, and plain ones without shortcuts", _resnet),
     "features": Entry(
         "features a net has learned, read by neighbours, a linear SVM and a search", _features
+    ),
+    "super_resolution": Entry(
+        "nets that make small images large, against bicubic interpolation", _super_resolution
     ),
     "memory": Entry("what recurrent nets remember: the adding and the copy task", _memory),
     "sequence_classifier": Entry(

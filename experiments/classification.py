@@ -49,7 +49,11 @@ def _load(data: split.Data, manual_dir: str | None, written: tuple[int, ...]) ->
 
 def load(config: Any, manual_dir: str | None) -> Dataset:
     """The data set of a config, kept for the next cell that asks for it."""
-    data = config.data
+    return load_data(config.data, manual_dir)
+
+
+def load_data(data: split.Data, manual_dir: str | None) -> Dataset:
+    """`load` of a config's `data`."""
     chosen = split.Data(
         dataset=data.dataset, data_file=data.data_file, binary=data.binary, permute=data.permute
     )
@@ -66,7 +70,8 @@ def check(config: Any, spec: Spec) -> None:
 
 
 @functools.lru_cache(maxsize=128)
-def _prepare(data: split.Data, dataset: Dataset, streams: Streams) -> dict[str, Any]:
+def prepare_rows(data: split.Data, dataset: Dataset, streams: Streams) -> dict[str, Any]:
+    """`prepare` of a config's `data`."""
     return split.prepare(data, dataset, streams)
 
 
@@ -75,7 +80,7 @@ def prepare(config: Any, dataset: Dataset, streams: Streams) -> dict[str, Any]:
 
     They depend on the data config and the seed alone, so cells share them.
     """
-    return _prepare(config.data, dataset, streams)
+    return prepare_rows(config.data, dataset, streams)
 
 
 def refuse_batch_of_one(config: Any) -> None:

@@ -23,6 +23,10 @@ def _retrieval(lines: Sequence[Line]) -> float:
     return 100 * lines[-1]["retrieval"]
 
 
+def _gain(lines: Sequence[Line]) -> float:
+    return lines[-1]["gain"]
+
+
 def _epochs_until(target: float, lines: Sequence[Line]) -> float:
     """Epochs until the training error, averaged over an epoch, is at most `target` percent.
 
@@ -48,6 +52,7 @@ ACCURACY = Quantity("test accuracy", "%", _accuracy, worst=10.0, decimals=1)
 ERROR = Quantity("test error", "%", _error, worst=90.0)
 TRAIN_ERROR = Quantity("training error", "%", _train_error, worst=90.0)
 RETRIEVAL = Quantity("mean average precision", "%", _retrieval, worst=0.0, decimals=1)
+GAIN = Quantity("gain over bicubic interpolation", "dB", _gain)
 QUARTER = Quantity(
     "epochs until 25 % training error", "epochs", functools.partial(_epochs_until, 25.0)
 )

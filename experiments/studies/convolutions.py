@@ -146,4 +146,12 @@ CONVOLUTIONS = {
         config={"dataset": "mnist1d", "epochs": "20"},
         margin=0.01,
     ),
+    "upscaling": Declared(
+        "super_resolution",
+        "Upscale first or last, and the whole image or only what bicubic interpolation misses? "
+        "(digits of 4x4 to 8x8; `gain` below is over bicubic)",
+        vary={"upscale": "end,start", "skip": "false,true"},
+        tune={"learning_rate": "1e-4,3e-4,1e-3,3e-3,1e-2,3e-2"},
+        config={"layers": "32k3 16k3", "epochs": "40"},
+    ),
 }

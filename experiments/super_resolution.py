@@ -1,0 +1,315 @@
+"""How much of a small image's lost detail can a net give back? Super-resolution by a factor."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import classification
+from experiments.data import preprocess, split
+from experiments.data.dataset import Dataset, Spec
+from experiments.engine.config import Static
+from experiments.engine.errors import UsageError
+from experiments.engine.experiment import Data, Experiment, Tree
+from experiments.engine.keys import Streams
+from experiments.engine.pictures import Picture
+from experiments.engine.selection import Selection, check_selection
+from experiments.engine.statistics import Metric
+from experiments.engine.values import Choices
+from experiments.optimizers import Optimizer, check_optimizer, make_optimizer
+from experiments.rows import by_chunks, rows_of, shuffled
+from experiments.upscaling_pictures import upscaling_picture
+from nets.activations import ACTIVATIONS, Activation, as_activation
+from nets.initializers import INITIALIZERS, Initializer
+from nets.specs import Block, parse_blocks
+from nets.upscaling import Place, Upscaler, bicubic, luma, psnr
+
+EVALUATION_ROWS = 500
+SHOWN = 6
+"""Test images in the picture."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """Which images are made small and large again.
+
+    Attributes:
+        dataset: name of the data set; `list` shows them all. Of colour images the luma.
+        data_file: .npz file of arrays, with `--dataset file`.
+        factor: how many times smaller the net's inputs are, in height and width.
+        validation: fraction of the training images held out for validation; 0 trains on all of
+            them, and then nothing can be tuned.
+        train_size: train on this many images; none: on all that validation leaves.
+    """
+
+    dataset: str = "digits"
+    data_file: str = ""
+    factor: int = 2
+    validation: Static[float] = 0.1
+    train_size: int | None = None
+
+    def rows(self) -> split.Data:
+        """The same images, as those who divide rows know them."""
+        return split.Data(
+            dataset=self.dataset, data_file=self.data_file, preprocess="none",
+            validation=self.validation, train_size=self.train_size,
+        )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Net:
+    """The net that upscales.
+
+    Attributes:
+        layers: its hidden layers, convolutions that keep the size: 64k5 32k3 as in ESPCN, 64k9 32k1
+            as in SRCNN.
+        upscale: at the end, by a shuffle of maps (ESPCN), or at the start, by bicubic
+            interpolation (SRCNN).
+        last_kernel: size of the last convolution: 3 in ESPCN, 5 in SRCNN.
+        skip: the net gives what is missing from the bicubic interpolation, not the whole image.
+        activation: after every hidden convolution, `relu` or `leaky_relu:0.2`.
+        init: initialiser of every kernel, `he_normal` or `normal:0.001`.
+        init_scale: factor on all initial kernels.
+        bias_init: initialiser of every bias.
+        compute_dtype: of products and activations; parameters and loss stay float32.
+    """
+
+    layers: str = "64k5 32k3"
+    upscale: Place = "end"
+    last_kernel: int = 3
+    skip: bool = False
+    activation: Annotated[Activation, Choices(ACTIVATIONS, as_activation)] = ACTIVATIONS["relu"]
+    init: Annotated[Initializer, Choices(INITIALIZERS)] = INITIALIZERS["he_normal"]
+    init_scale: float = 1.0
+    bias_init: Literal["zeros", "fan_in_uniform"] = "zeros"
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A net that upscales and how it is trained.
+
+    Attributes:
+        data: the images.
+        net: the net.
+        optimizer: the optimizer and its schedule.
+        selection: which parameters are evaluated.
+    """
+
+    data: Images = Images()
+    net: Net = Net()
+    optimizer: Optimizer = Optimizer(batch_size=16, epochs=20)
+    selection: Selection = Selection()
+
+
+def metrics(config: Any, spec: Spec) -> tuple[Metric, ...]:
+    """The peak signal-to-noise ratio (primary), dB, and the mean squared error."""
+    del config, spec
+    return Metric("psnr"), Metric("loss", higher_is_better=False)
+
+
+def load(config: Any, manual_dir: str | None) -> Dataset:
+    """The images.
+
+    Raises:
+        UsageError: it holds no images, or numbers that are no brightness.
+    """
+    dataset = classification.load_data(config.data.rows(), manual_dir)
+    flag, x = f"--dataset {config.data.dataset}", dataset.splits["train"]["x"]
+    if len(dataset.spec.shape) < 2 or dataset.spec.shape[2:] not in ((), (1,), (3,)):
+        raise UsageError(f"{flag}: has no grey or colour images; take digits, mnist or cifar10")
+    if x.dtype != np.uint8 and not (np.min(x) >= 0 and np.max(x) <= 1):
+        raise UsageError(f"{flag}: images are bytes, or numbers from 0 to 1")
+    return dataset
+
+
+def check(config: Any, spec: Spec) -> None:
+    """Refuses values that cannot train. Raises `UsageError`."""
+    images, net = config.data, config.net
+    most = min(spec.shape[:2]) // 3  # a border as wide as the factor does not count
+    if not 2 <= images.factor <= most:
+        size = "x".join(map(str, spec.shape[:2]))
+        raise UsageError(f"--factor {images.factor}: from 2 to {most} with images of {size}")
+    split.check(images.rows(), spec)
+    check_optimizer(config.optimizer, split.training_size(images.rows(), spec.train_rows))
+    check_selection(config.selection)
+    if not 0 <= net.init_scale < float("inf"):
+        raise UsageError(f"--init-scale {net.init_scale}: must not be negative")
+    if net.last_kernel < 1 or not net.last_kernel % 2:
+        raise UsageError(f"--last-kernel {net.last_kernel}: an odd number, e.g. 3")
+    try:
+        _traced(_blocks(net), images.factor, net.upscale, small_size(config, spec))
+    except ValueError as error:
+        raise UsageError(f"--layers {net.layers!r}: {error}") from None
+
+
+@functools.lru_cache(maxsize=128)
+def _traced(blocks: tuple[Block, ...], factor: int, place: Place, size: tuple[int, int]) -> None:
+    """Traces a net. Raises `ValueError` where it cannot be."""
+    net, sample = Upscaler(blocks, factor, place), jnp.zeros((1, *size, 1))
+    jax.eval_shape(lambda key: net.init(key, sample), jax.random.key(0))
+
+
+def _blocks(net: Any) -> tuple[Block, ...]:
+    """The hidden layers. Raises `ValueError` where one is something else than a convolution."""
+    blocks = parse_blocks(net.layers)
+    if any(b.kind != "conv" or not b.shared or b.batch_norm or b.pool > 1 for b in blocks):
+        raise ValueError("only convolutions, such as 64k5, without norm, pooling and u")
+    return blocks
+
+
+def small_size(config: Any, spec: Spec) -> tuple[int, int]:
+    """Height and width of the net's inputs: of what is left of an image that the factor divides."""
+    height, width = spec.shape[:2]
+    return height // config.data.factor, width // config.data.factor
+
+
+def prepare(config: Any, dataset: Dataset, streams: Streams) -> dict[str, Any]:
+    """A replica's training and validation rows."""
+    return classification.prepare_rows(config.data.rows(), dataset, streams)
+
+
+def make_net(config: Any, spec: Spec) -> Upscaler:
+    """The net of a config; float fields may be tracers."""
+    del spec
+    net = config.net
+    return Upscaler(
+        _blocks(net),
+        config.data.factor,
+        net.upscale,
+        net.last_kernel,
+        net.skip,
+        net.activation,
+        net.init,
+        net.init_scale,
+        net.bias_init,
+        jnp.dtype(net.compute_dtype),
+    )
+
+
+def sample_input(config: Any, spec: Spec) -> jax.Array:
+    """Zeros [1, height, width, 1] of a small image."""
+    return jnp.zeros((1, *small_size(config, spec), 1))
+
+
+def epoch_inputs(config: Any, data: Data, key: jax.Array, epoch: jax.Array) -> jax.Array:
+    """Shuffled positions among the replica's training rows, int32 [steps, batch]."""
+    rows = data.own["train_rows"].shape[0]
+    return shuffled(key, epoch, rows, config.optimizer.batch_size)
+
+
+def pairs(config: Any, data: Data, images: jax.Array) -> dict[str, jax.Array]:
+    """{"x": small images [B, h, w, 1], "y": what they were made of by `bicubic`, [B, H, W, 1]}.
+
+    Args:
+        images: as in the data set, [B, *shape].
+    """
+    factor = config.data.factor
+    values = preprocess.apply(data.own["stats"], images)
+    bright = luma(values if values.ndim == 4 else values[..., None])
+    height, width = (side // factor for side in bright.shape[1:])
+    large = bright[:, : height * factor, : width * factor, None]
+    return {"x": bicubic(large, height, width), "y": large}
+
+
+def make_batch(config: Any, data: Data, x: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
+    """One batch (`pairs`)."""
+    del key
+    return pairs(config, data, data.splits["train"]["x"][data.own["train_rows"][x]])
+
+
+def scores(config: Any, found: jax.Array, truth: jax.Array) -> dict[str, jax.Array]:
+    """Squared error and PSNR of each image, [B] each; as published, the PSNR is without a border
+    as wide as the factor."""
+    error = jnp.mean(jnp.square(found - truth), axis=(1, 2, 3))
+    return {"loss": error, "psnr": psnr(found, truth, config.data.factor)}
+
+
+def loss_fn(
+    config: Any, net: Any, params: Tree, model_state: Tree, batch: Tree, key: jax.Array
+) -> tuple[jax.Array, tuple[Tree, dict[str, jax.Array]]]:
+    """Mean squared error of a batch."""
+    del key
+    found = net.apply({"params": params, **model_state}, batch["x"], train=True)
+    measured = jax.tree.map(jnp.mean, scores(config, found, batch["y"]))
+    return measured["loss"], (model_state, measured)
+
+
+def evaluate(
+    config: Any, net: Any, params: Tree, model_state: Tree, data: Data, split: str
+) -> tuple[dict[str, jax.Array], None]:
+    """Exact mean PSNR and squared error over the images of a split; nothing of one without."""
+    upscale = functools.partial(net.apply, {"params": params, **model_state})
+    return _evaluated(config, upscale, data, split), None
+
+
+def _evaluated(config: Any, upscale: Any, data: Data, split: str) -> dict[str, jax.Array]:
+    arrays, rows = rows_of(data, split)
+    if not rows.shape[0]:
+        return {}
+
+    def measured(rows: jax.Array) -> dict[str, jax.Array]:
+        batch = pairs(config, data, arrays["x"][rows])
+        return scores(config, upscale(batch["x"]), batch["y"])
+
+    return jax.tree.map(jnp.mean, by_chunks(measured, (rows,), EVALUATION_ROWS))
+
+
+def measure(
+    config: Any, net: Any, params: Tree, model_state: Tree, data: Data
+) -> dict[str, jax.Array]:
+    """`bicubic`: the PSNR of bicubic interpolation on the test images; `gain`: how far the net is
+    above it, dB; `parameters`: how many."""
+    factor = config.data.factor
+
+    def interpolate(x: jax.Array) -> jax.Array:
+        return bicubic(x, x.shape[1] * factor, x.shape[2] * factor)
+
+    plain = _evaluated(config, interpolate, data, "test")["psnr"]
+    found, _ = evaluate(config, net, params, model_state, data, "test")
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    return {"bicubic": plain, "gain": found["psnr"] - plain, "parameters": jnp.int32(count)}
+
+
+def remark(config: Any, means: Mapping[str, float]) -> str:
+    """How far above or below bicubic interpolation the net is."""
+    del config
+    side = "above" if means["gain"] >= 0 else "below"
+    return f"{abs(means['gain']):.2f} dB {side} bicubic interpolation ({means['bicubic']:.2f} dB)"
+
+
+def pictures(
+    config: Any, net: Any, params: Tree, model_state: Tree, data: Data
+) -> dict[str, Picture]:
+    """`upscaled`: the first test images small, by bicubic interpolation, by the net, and whole."""
+    batch = pairs(config, data, jnp.asarray(data.splits["test"]["x"][:SHOWN]))
+    found = jax.jit(net.apply)({"params": params, **model_state}, batch["x"])
+    smooth = bicubic(batch["x"], *batch["y"].shape[1:3])
+    columns = [np.asarray(each) for each in (batch["x"], smooth, found, batch["y"])]
+    return {"upscaled": upscaling_picture(columns)}
+
+
+EXPERIMENT = Experiment(
+    name="super_resolution",
+    summary="nets that make small images large, against bicubic interpolation",
+    config=Config(),
+    metrics=metrics,
+    load=load,
+    check=check,
+    prepare=prepare,
+    make_net=make_net,
+    sample_input=sample_input,
+    make_optimizer=lambda config, steps: make_optimizer(config.optimizer, steps),
+    epoch_inputs=epoch_inputs,
+    make_batch=make_batch,
+    loss_fn=loss_fn,
+    evaluate=evaluate,
+    selection=lambda config: config.selection,
+    measure=measure,
+    remark=remark,
+    pictures=pictures,
+)
