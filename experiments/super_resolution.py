@@ -131,8 +131,12 @@ def check(config: Any, spec: Spec) -> None:
     """Refuses values that cannot train. Raises `UsageError`."""
     images, net = config.data, config.net
     most = min(spec.shape[:2]) // 3  # a border as wide as the factor does not count
+    size = "x".join(map(str, spec.shape[:2]))
+    if most < 2:
+        raise UsageError(
+            f"--dataset {images.dataset}: images of {size} are too small: 6x6 at least"
+        )
     if not 2 <= images.factor <= most:
-        size = "x".join(map(str, spec.shape[:2]))
         raise UsageError(f"--factor {images.factor}: from 2 to {most} with images of {size}")
     split.check(images.rows(), spec)
     check_optimizer(config.optimizer, split.training_size(images.rows(), spec.train_rows))
@@ -234,7 +238,9 @@ def loss_fn(
 ) -> tuple[jax.Array, tuple[Tree, dict[str, jax.Array]]]:
     """Mean squared error of a batch."""
     del key
-    found = net.apply({"params": params, **model_state}, batch["x"], train=True)
+    found, model_state = net.apply(
+        {"params": params, **model_state}, batch["x"], train=True, mutable=list(model_state)
+    )
     measured = jax.tree.map(jnp.mean, scores(config, found, batch["y"]))
     return measured["loss"], (model_state, measured)
 

@@ -129,6 +129,11 @@ def test_values_that_cannot_work_are_refused(changes, message):
     assert str(told.value).startswith(message)
 
 
+def test_images_too_small_to_be_made_smaller_are_refused():
+    with pytest.raises(UsageError, match="--dataset digits: images of 5x8 are too small: 6x6 at"):
+        super_resolution.check(super_resolution.Config(), Spec((5, 8), 3, train_rows=60))
+
+
 def test_what_are_no_images_is_refused(tmp_path):
     numbers = np.linspace(-1, 1, 4 * 36).reshape(4, 6, 6).astype(np.float32)
     labels = np.arange(4) % 2
@@ -147,12 +152,14 @@ def test_what_are_no_images_is_refused(tmp_path):
 def test_a_study_learns_more_than_interpolation_and_reproduces(tmp_path, capsys):
     study = [
         "study", "super_resolution", "--vary", "skip=false,true", "--seeds", "2", "--layers",
-        "16k3", "--epochs", "6", "--learning-rate", "3e-3", "--out", str(tmp_path / "study"),
+        "16k3", "--epochs", "6", "--learning-rate", "3e-3", "--diagnose", "--out",
+        str(tmp_path / "study"),
     ]  # fmt: skip
     assert main(EXPERIMENTS, study, prog="launch.py") == 0
     said, told = capsys.readouterr()
     assert "warning" not in told
     assert said.count("dB above bicubic interpolation") == 2
+    assert "activation_1" in said
     with (tmp_path / "study" / "results.csv").open(newline="") as stream:
         lines = list(csv.DictReader(stream))
     assert all(float(line["gain"]) > 1 for line in lines)
