@@ -55,7 +55,7 @@ FEATURES = {
         },
         rules=(Rule("mean", ("srcnn",), low=0.5), Rule("mean", ("espcn",), low=0.5)),
         quantity=GAIN,
-        cost="half an hour on 2 CPU cores (estimated)",
+        cost="ten minutes on 2 CPU cores",
         config={
             "dataset": "cifar10",
             "validation": "0",
