@@ -9,10 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import classification
-from experiments.data import preprocess, split
+from experiments import classification, image_pairs
+from experiments.data import split
 from experiments.data.dataset import Dataset, Spec
-from experiments.engine.config import Static
 from experiments.engine.errors import UsageError
 from experiments.engine.experiment import Data, Experiment, Tree
 from experiments.engine.keys import Streams
@@ -26,38 +25,11 @@ from experiments.upscaling_pictures import upscaling_picture
 from nets.activations import ACTIVATIONS, Activation, as_activation
 from nets.initializers import INITIALIZERS, Initializer
 from nets.specs import Block, parse_blocks
-from nets.upscaling import Place, Upscaler, bicubic, luma, psnr
+from nets.upscaling import Place, Upscaler, bicubic
 
 EVALUATION_ROWS = 500
 SHOWN = 6
 """Test images in the picture."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Images:
-    """Which images are made small and large again.
-
-    Attributes:
-        dataset: name of the data set; `list` shows them all. Of colour images the luma.
-        data_file: .npz file of arrays, with `--dataset file`.
-        factor: how many times smaller the net's inputs are, in height and width.
-        validation: fraction of the training images held out for validation; 0 trains on all of
-            them, and then nothing can be tuned.
-        train_size: train on this many images; none: on all that validation leaves.
-    """
-
-    dataset: str = "digits"
-    data_file: str = ""
-    factor: int = 2
-    validation: Static[float] = 0.1
-    train_size: int | None = None
-
-    def rows(self) -> split.Data:
-        """The same images, as those who divide rows know them."""
-        return split.Data(
-            dataset=self.dataset, data_file=self.data_file, preprocess="none",
-            validation=self.validation, train_size=self.train_size,
-        )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +72,7 @@ class Config:
         selection: which parameters are evaluated.
     """
 
-    data: Images = Images()
+    data: image_pairs.Images = image_pairs.Images()
     net: Net = Net()
     optimizer: Optimizer = Optimizer(batch_size=16, epochs=20)
     selection: Selection = Selection()
@@ -112,33 +84,10 @@ def metrics(config: Any, spec: Spec) -> tuple[Metric, ...]:
     return Metric("psnr"), Metric("loss", higher_is_better=False)
 
 
-def load(config: Any, manual_dir: str | None) -> Dataset:
-    """The images.
-
-    Raises:
-        UsageError: it holds no images, or numbers that are no brightness.
-    """
-    dataset = classification.load_data(config.data.rows(), manual_dir)
-    flag, x = f"--dataset {config.data.dataset}", dataset.splits["train"]["x"]
-    if len(dataset.spec.shape) < 2 or dataset.spec.shape[2:] not in ((), (1,), (3,)):
-        raise UsageError(f"{flag}: has no grey or colour images; take digits, mnist or cifar10")
-    if x.dtype != np.uint8 and not (np.min(x) >= 0 and np.max(x) <= 1):
-        raise UsageError(f"{flag}: images are bytes, or numbers from 0 to 1")
-    return dataset
-
-
 def check(config: Any, spec: Spec) -> None:
     """Refuses values that cannot train. Raises `UsageError`."""
     images, net = config.data, config.net
-    most = min(spec.shape[:2]) // 3  # a border as wide as the factor does not count
-    size = "x".join(map(str, spec.shape[:2]))
-    if most < 2:
-        raise UsageError(
-            f"--dataset {images.dataset}: images of {size} are too small: 6x6 at least"
-        )
-    if not 2 <= images.factor <= most:
-        raise UsageError(f"--factor {images.factor}: from 2 to {most} with images of {size}")
-    split.check(images.rows(), spec)
+    image_pairs.check(images, spec)
     check_optimizer(config.optimizer, split.training_size(images.rows(), spec.train_rows))
     check_selection(config.selection)
     if not 0 <= net.init_scale < float("inf"):
@@ -146,7 +95,7 @@ def check(config: Any, spec: Spec) -> None:
     if net.last_kernel < 1 or not net.last_kernel % 2:
         raise UsageError(f"--last-kernel {net.last_kernel}: an odd number, e.g. 3")
     try:
-        _traced(_blocks(net), images.factor, net.upscale, small_size(config, spec))
+        _traced(_blocks(net), images.factor, net.upscale, image_pairs.small_size(images, spec))
     except ValueError as error:
         raise UsageError(f"--layers {net.layers!r}: {error}") from None
 
@@ -164,12 +113,6 @@ def _blocks(net: Any) -> tuple[Block, ...]:
     if any(b.kind != "conv" or not b.shared or b.batch_norm or b.pool > 1 for b in blocks):
         raise ValueError("only convolutions, such as 64k5, without norm, pooling and u")
     return blocks
-
-
-def small_size(config: Any, spec: Spec) -> tuple[int, int]:
-    """Height and width of the net's inputs: of what is left of an image that the factor divides."""
-    height, width = spec.shape[:2]
-    return height // config.data.factor, width // config.data.factor
 
 
 def prepare(config: Any, dataset: Dataset, streams: Streams) -> dict[str, Any]:
@@ -197,7 +140,7 @@ def make_net(config: Any, spec: Spec) -> Upscaler:
 
 def sample_input(config: Any, spec: Spec) -> jax.Array:
     """Zeros [1, height, width, 1] of a small image."""
-    return jnp.zeros((1, *small_size(config, spec), 1))
+    return jnp.zeros((1, *image_pairs.small_size(config.data, spec), 1))
 
 
 def epoch_inputs(config: Any, data: Data, key: jax.Array, epoch: jax.Array) -> jax.Array:
@@ -206,31 +149,11 @@ def epoch_inputs(config: Any, data: Data, key: jax.Array, epoch: jax.Array) -> j
     return shuffled(key, epoch, rows, config.optimizer.batch_size)
 
 
-def pairs(config: Any, data: Data, images: jax.Array) -> dict[str, jax.Array]:
-    """{"x": small images [B, h, w, 1], "y": what they were made of by `bicubic`, [B, H, W, 1]}.
-
-    Args:
-        images: as in the data set, [B, *shape].
-    """
-    factor = config.data.factor
-    values = preprocess.apply(data.own["stats"], images)
-    bright = luma(values if values.ndim == 4 else values[..., None])
-    height, width = (side // factor for side in bright.shape[1:])
-    large = bright[:, : height * factor, : width * factor, None]
-    return {"x": bicubic(large, height, width), "y": large}
-
-
 def make_batch(config: Any, data: Data, x: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
-    """One batch (`pairs`)."""
+    """One batch (`image_pairs.pairs`)."""
     del key
-    return pairs(config, data, data.splits["train"]["x"][data.own["train_rows"][x]])
-
-
-def scores(config: Any, found: jax.Array, truth: jax.Array) -> dict[str, jax.Array]:
-    """Squared error and PSNR of each image, [B] each; as published, the PSNR is without a border
-    as wide as the factor."""
-    error = jnp.mean(jnp.square(found - truth), axis=(1, 2, 3))
-    return {"loss": error, "psnr": psnr(found, truth, config.data.factor)}
+    images = data.splits["train"]["x"][data.own["train_rows"][x]]
+    return image_pairs.pairs(config.data, data.own["stats"], images)
 
 
 def loss_fn(
@@ -241,7 +164,7 @@ def loss_fn(
     found, model_state = net.apply(
         {"params": params, **model_state}, batch["x"], train=True, mutable=list(model_state)
     )
-    measured = jax.tree.map(jnp.mean, scores(config, found, batch["y"]))
+    measured = jax.tree.map(jnp.mean, image_pairs.scores(config.data, found, batch["y"]))
     return measured["loss"], (model_state, measured)
 
 
@@ -259,8 +182,8 @@ def _evaluated(config: Any, upscale: Any, data: Data, split: str) -> dict[str, j
         return {}
 
     def measured(rows: jax.Array) -> dict[str, jax.Array]:
-        batch = pairs(config, data, arrays["x"][rows])
-        return scores(config, upscale(batch["x"]), batch["y"])
+        batch = image_pairs.pairs(config.data, data.own["stats"], arrays["x"][rows])
+        return image_pairs.scores(config.data, upscale(batch["x"]), batch["y"])
 
     return jax.tree.map(jnp.mean, by_chunks(measured, (rows,), EVALUATION_ROWS))
 
@@ -292,7 +215,9 @@ def pictures(
     config: Any, net: Any, params: Tree, model_state: Tree, data: Data
 ) -> dict[str, Picture]:
     """`upscaled`: the first test images small, by bicubic interpolation, by the net, and whole."""
-    batch = pairs(config, data, jnp.asarray(data.splits["test"]["x"][:SHOWN]))
+    batch = image_pairs.pairs(
+        config.data, data.own["stats"], jnp.asarray(data.splits["test"]["x"][:SHOWN])
+    )
     found = jax.jit(net.apply)({"params": params, **model_state}, batch["x"])
     smooth = bicubic(batch["x"], *batch["y"].shape[1:3])
     columns = [np.asarray(each) for each in (batch["x"], smooth, found, batch["y"])]
@@ -304,7 +229,7 @@ EXPERIMENT = Experiment(
     summary="nets that make small images large, against bicubic interpolation",
     config=Config(),
     metrics=metrics,
-    load=load,
+    load=lambda config, manual_dir: image_pairs.load(config.data, manual_dir),
     check=check,
     prepare=prepare,
     make_net=make_net,

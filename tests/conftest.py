@@ -24,6 +24,7 @@ CHECKED = [
     "experiments.convolutional",
     "experiments.data",
     "experiments.features",
+    "experiments.image_pairs",
     "experiments.language_model",
     "experiments.memory",
     "experiments.memory_reach",

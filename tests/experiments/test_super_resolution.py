@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import EXPERIMENTS, super_resolution
+from experiments import EXPERIMENTS, image_pairs, super_resolution
 from experiments.data.dataset import Spec
 from experiments.engine.cli import main
 from experiments.engine.config import replace
@@ -65,7 +65,7 @@ def test_scores_are_those_of_the_large_images(pieces, split, changes):
 def test_what_the_factor_does_not_divide_is_cut_off(pieces):
     made = pieces()
     images = made.dataset.splits["test"]["x"][:3, :7, :5]
-    batch = super_resolution.pairs(made.config, made.data, jnp.asarray(images))
+    batch = image_pairs.pairs(made.config.data, made.data.own["stats"], jnp.asarray(images))
     assert batch["x"].shape == (3, 3, 2, 1)
     np.testing.assert_allclose(batch["y"], bright(images[:, :6, :4]), rtol=1e-5)
 
@@ -145,7 +145,7 @@ def test_what_are_no_images_is_refused(tmp_path):
         file = str(tmp_path / "numbers.npz") if name == "file" else ""
         chosen = replace(config, {"dataset": name, "data_file": file})
         with pytest.raises(UsageError, match=f"--dataset {name}: {message}"):
-            super_resolution.load(chosen, None)
+            image_pairs.load(chosen.data, None)
 
 
 @pytest.mark.slow
