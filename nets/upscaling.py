@@ -55,7 +55,7 @@ def pixel_shuffle(
     maps: Float[Array, "batch height width maps"], factor: int
 ) -> Float[Array, "batch rows columns channels"]:
     """`factor`^2 maps become one that is `factor` times as high and wide (Shi et al. 2016, arXiv
-    1609.05158, equation 4): map (`factor` * i + j) * channels + c has the pixels (i, j) of every
+    1609.05158): map (`factor` * i + j) * channels + c has the pixels (i, j) of every
     square in channel c.
 
     Raises:

@@ -55,8 +55,7 @@ def estimate(trainer: Trainer, replica: Replica, data: Data) -> Cost:
     flops = float(counted.get("flops", 0.0))
     if convolves:
         flops += repeated_flops(traced.jaxpr.jaxpr)
-    recurs = loops_products(traced.jaxpr.jaxpr)
-    return Cost(flops, size, convolves, recurs, max(examples, 1))
+    return Cost(flops, size, convolves, loops_products(traced.jaxpr.jaxpr), max(examples, 1))
 
 
 def _itemsize(dtype) -> int:

@@ -14,7 +14,7 @@ RANDOM = np.random.default_rng(0)
 
 
 def keys(x):
-    """Cubic convolution, Keys 1981, equation 15 (a = -1/2)."""
+    """Cubic convolution, Keys 1981 (a = -1/2)."""
     x = abs(x)
     if x < 1:
         return 1.5 * x**3 - 2.5 * x**2 + 1
@@ -84,7 +84,7 @@ PUBLISHED = {
     "espcn": (Upscaler(parse_blocks("64k5 32k3"), 3, activation=ACTIVATIONS["tanh"]), 22_729),
     "srcnn": (Upscaler(parse_blocks("64k9 32k1"), 3, "start", 5), 8_032 + 64 + 32 + 1),
 }
-"""SRCNN: 8,032 weights (Dong et al. 2014, arXiv 1501.00092, section 4.1), and biases."""
+"""SRCNN: 8,032 weights (Dong et al. 2014, arXiv 1501.00092; from memory), and biases."""
 
 
 @pytest.mark.parametrize(("net", "parameters"), PUBLISHED.values(), ids=PUBLISHED)
