@@ -44,6 +44,12 @@ def _super_resolution() -> "Experiment":
     return EXPERIMENT
 
 
+def _detection() -> "Experiment":
+    from experiments.detection import EXPERIMENT
+
+    return EXPERIMENT
+
+
 def _memory() -> "Experiment":
     from experiments.memory import EXPERIMENT
 
@@ -77,6 +83,9 @@ EXPERIMENTS = {
     ),
     "super_resolution": Entry(
         "nets that make small images large, against bicubic interpolation", _super_resolution
+    ),
+    "detection": Entry(
+        "nets that find the objects of a scene: boxes, classes, mean average precision", _detection
     ),
     "memory": Entry("what recurrent nets remember: the adding and the copy task", _memory),
     "sequence_classifier": Entry(

@@ -5,9 +5,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from experiments import classification
+from experiments import images as image_sets
 from experiments.data import preprocess, split
 from experiments.data.dataset import Dataset, Spec
 from experiments.engine.config import Static
@@ -45,19 +44,8 @@ class Images:
 
 
 def load(images: Images, manual_dir: str | None) -> Dataset:
-    """The data set.
-
-    Raises:
-        UsageError: it holds no images, or numbers that are no brightness.
-    """
-    dataset = classification.load_data(images.rows(), manual_dir)
-    flag = f"--dataset {images.dataset}"
-    if len(dataset.spec.shape) < 2 or dataset.spec.shape[2:] not in ((), (1,), (3,)):
-        raise UsageError(f"{flag}: has no grey or colour images; take digits, mnist or cifar10")
-    for x in (arrays["x"] for arrays in dataset.splits.values()):
-        if x.dtype != np.uint8 and not (np.min(x) >= 0 and np.max(x) <= 1):
-            raise UsageError(f"{flag}: images are bytes, or numbers from 0 to 1")
-    return dataset
+    """The data set. Raises `UsageError` where it holds no images."""
+    return image_sets.load(images.rows(), manual_dir)
 
 
 def check(images: Images, spec: Spec) -> None:

@@ -23,6 +23,7 @@ from nets.specs import Block, Kind
 from nets.whitening import Whitening
 
 Places = Literal["every", "conv", "pool", "dense"]
+Reading = Literal["whole", "each"]
 DROPPED: Mapping[Places, tuple[Kind, ...]] = MappingProxyType(
     {
         "every": ("conv", "dense"),
@@ -35,7 +36,8 @@ DROPPED: Mapping[Places, tuple[Kind, ...]] = MappingProxyType(
 
 
 class ConvNet(Classifier):
-    """The layers of a spec, then a linear layer of class scores.
+    """The layers of a spec, then a linear layer of class scores, of the whole input or at each
+    position of the last map.
 
     Convolutions and dense layers are followed by normalisation, activation and dropout, a whitening
     layer by the activation alone. Parameters are `conv_i`, `dense_i`, `norm_i`, `activation_i` (i
@@ -60,6 +62,7 @@ class ConvNet(Classifier):
         norm_epsilon: added to the variances that normalisation divides by.
         output_bias: whether the class scores have biases.
         output_scale: factor on the class scores (None: not in the program).
+        reading: what the output layer sees: the `whole` last map, or `each` position on its own.
         dtype: of the computation; the parameters stay float32, and so do the scores.
     """
 
@@ -79,17 +82,21 @@ class ConvNet(Classifier):
     norm_epsilon: float = 1e-5
     output_bias: bool = True
     output_scale: float | None = None
+    reading: Reading = "whole"
     dtype: DTypeLike | None = None
 
     @nn.compact
     def features_and_scores(
         self, inputs: Float[Array, "batch *shape"], *, train: bool
-    ) -> tuple[Float[Array, "batch width"], Float[Array, "batch classes"]]:
-        """The last hidden layer, flattened, and the class scores.
+    ) -> tuple[Float[Array, "batch *width"], Float[Array, "batch *classes"]]:
+        """The last hidden layer, flattened where it is read as a `whole`, and the class scores.
 
         Args:
             inputs: images `[batch, height, width, channels]`, or sequences
                 `[batch, length, channels]`; without channels if there is no `channel_axis`.
+
+        Raises:
+            ValueError: `each` position is read, and the last layer has none.
         """
         hidden = inputs if self.channel_axis else inputs[..., None]
         hidden = hidden if self.dtype is None else hidden.astype(self.dtype)
@@ -102,7 +109,10 @@ class ConvNet(Classifier):
                 hidden = self._unweighted(block, place, hidden)
             if self.dropout is not None and block.kind in DROPPED[self.dropout_at]:
                 hidden = Dropout(self.dropout, name=f"dropout_{place}")(hidden, train=train)
-        hidden = hidden.reshape(hidden.shape[0], -1)
+        if self.reading == "whole":
+            hidden = hidden.reshape(hidden.shape[0], -1)
+        elif hidden.ndim != inputs.ndim + (not self.channel_axis):
+            raise ValueError("the last layer has no positions to give scores at")
         scores = self._dense(self.classes, hidden, "output", use_bias=self.output_bias)
         if self.output_scale is not None:
             scores = scores * jnp.asarray(self.output_scale, scores.dtype)

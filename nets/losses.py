@@ -63,6 +63,25 @@ def sigmoid_cross_entropy(
     return jnp.sum(jax.nn.softplus(-_signed(_wide(logits), labels)), axis=-1)
 
 
+def focal_loss(
+    logits: Float[Array, "*batch K"],
+    targets: Bool[Array, "*batch K"],
+    gamma: float | jax.Array = 2.0,
+    alpha: float | jax.Array = 0.25,
+) -> Float[Array, "*batch"]:
+    """Sum over the classes of -w (1 - p)^gamma ln p, where p is the probability given to the truth
+    of "is it this class?", and w is alpha where it is and 1 - alpha where it is not (nats).
+
+    Lin et al. 2017 (arXiv 1708.02002, equation 5). With gamma 0 and alpha 1/2 half the binary
+    cross-entropies.
+    """
+    logits = _wide(logits)
+    signed = jnp.where(targets, logits, -logits)
+    gamma, alpha = (jnp.asarray(each, logits.dtype) for each in (gamma, alpha))
+    weight = jnp.where(targets, alpha, 1 - alpha) * jnp.exp(gamma * jax.nn.log_sigmoid(-signed))
+    return -jnp.sum(weight * jax.nn.log_sigmoid(signed), axis=-1)
+
+
 def squared_error(
     outputs: Float[Array, "*batch K"], targets: Float[Array, "*batch K"]
 ) -> Float[Array, "*batch"]:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 Pixels = UInt8[np.ndarray, "_ _ 3"]
+Colour = tuple[int, int, int]
 
 GAP = 4  # pixels between tiles
 PAPER, LINE, PADDING = 255, 150, 190
@@ -122,8 +123,10 @@ def joined(parts: Sequence[Pixels], axis: int) -> Pixels:
     return whole[: -3 * GAP] if axis == 0 else whole[:, : -3 * GAP]
 
 
-def framed(pixels: Pixels, box: Sequence[tuple[int, int]], thickness: int = 2) -> Pixels:
-    """A yellow frame inside a box of pixels; what lies outside the picture is not drawn.
+def framed(
+    pixels: Pixels, box: Sequence[tuple[int, int]], thickness: int = 2, colour: Colour = YELLOW
+) -> Pixels:
+    """A frame inside a box of pixels; what lies outside the picture is not drawn.
 
     Args:
         box: first row and the one after the last, first column and the one after the last.
@@ -138,7 +141,7 @@ def framed(pixels: Pixels, box: Sequence[tuple[int, int]], thickness: int = 2) -
         & _between(columns, thickness, width - thickness)
     )  # fmt: skip
     drawn = pixels.copy()
-    drawn[inside & ~core] = YELLOW
+    drawn[inside & ~core] = colour
     return drawn
 
 

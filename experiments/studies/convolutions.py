@@ -154,4 +154,11 @@ CONVOLUTIONS = {
         tune={"learning_rate": "1e-4,3e-4,1e-3,3e-3,1e-2,3e-2"},
         config={"layers": "32k3 16k3", "epochs": "40"},
     ),
+    "box_loss": Declared(
+        "detection",
+        "What should boxes be trained by, and how many cells should answer for an object?",
+        vary={"box_loss": "l1,iou,giou", "assign": "centre,inside"},
+        tune={"learning_rate": "3e-3,1e-2,3e-2,1e-1"},
+        config={"epochs": "20"},
+    ),
 }
