@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from experiments import classification, detector, found_objects, scenes
 from experiments import images as image_sets
@@ -163,16 +162,17 @@ def pictures(
     config: Any, net: Any, params: Tree, model_state: Tree, data: Data
 ) -> dict[str, Picture]:
     """`found`: the first test scenes with what is there, and with what the net finds."""
-    shown = jax.jit(lambda: _laid_out(config, data, "test")[1:])()
-    rows, layout = jax.tree.map(lambda leaf: np.asarray(leaf[:SHOWN]), shown)
+    here = jax.tree.map(jnp.asarray, Data({"test": data.splits["test"]}, data.own))
 
-    def look(variables: Tree) -> Any:
-        batch = _composed(config, data, data.splits["test"], rows, layout)
+    def look(variables: Tree, data: Data) -> Any:
+        arrays, *shown = _laid_out(config, data, "test")
+        rows, layout = jax.tree.map(lambda leaf: leaf[:SHOWN], shown)
+        batch = _composed(config, data, arrays, rows, layout)
         outputs = net.apply(variables, batch["x"], train=False)
         return batch, *found_objects.judged(config.reading, outputs, batch)
 
-    seen = jax.jit(look)({"params": params, **model_state})
-    return {"found": scene_picture(*jax.tree.map(np.asarray, seen))}
+    seen = jax.jit(look)({"params": params, **model_state}, here)
+    return {"found": scene_picture(*seen)}
 
 
 EXPERIMENT = Experiment(

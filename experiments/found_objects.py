@@ -13,6 +13,7 @@ from experiments.engine.errors import UsageError
 from nets import boxes as of_boxes
 from nets.losses import focal_loss
 from nets.precision import THRESHOLDS, average_precision, matches
+from nets.spread import spread
 
 PRIOR = 0.01
 """The share of cells that hold an object of a class, by an untrained net (Lin et al. 2017, section
@@ -109,7 +110,8 @@ def losses(
     chosen = jnp.maximum(owner, 0).reshape(len(owner), -1)
     label = jnp.take_along_axis(batch["labels"], chosen, axis=1).reshape(owner.shape)
     wanted = jnp.take_along_axis(truth, chosen[..., None], axis=1).reshape(*owner.shape, 4)
-    wanted = jnp.where(mine[..., None], wanted, jnp.array([0.0, 0.0, step, step]))
+    cell = spread(jnp.array([0.0, 0.0, step, step]), wanted)
+    wanted = jnp.where(mine[..., None], wanted, cell)
     is_class = jax.nn.one_hot(label, logits.shape[-1], dtype=bool) & mine[..., None]
     lost = focal_loss(logits, is_class, reading.focal_gamma, reading.focal_alpha)
     if reading.box_loss == "l1":

@@ -126,7 +126,7 @@ def layouts(scenes: Any, key: jax.Array, count: int, image: tuple[int, ...]) -> 
     chosen = jnp.argsort(draws(1, places**2), axis=-1)[:, :things]
     place = jnp.stack([chosen % places, chosen // places], axis=-1)
     jitter = (draws(2, things, 2) - 0.5) / 2
-    sides = jnp.array(image[::-1], jnp.float32)
+    sides = jnp.array(image[::-1], jnp.float32)[None, None]
     centre = (place + 0.5 + jitter) * (sides * scenes.canvas / places)
     scale = scenes.max_scale ** draws(3, things)
     half = scale[..., None] * sides / 2
@@ -156,7 +156,8 @@ def compose(
     values = values if values.ndim == 5 else values[..., None]
     image, objects = values.shape[2:4], scenes.objects
     shown = layout.shown & jnp.any(values > 0, axis=(2, 3, 4))
-    corner = layout.centre - layout.scale[..., None] * jnp.array(image[::-1]) / 2
+    sides = jnp.array(image[::-1], jnp.float32)[None, None]
+    corner = layout.centre - layout.scale[..., None] * sides / 2
     (left, x), (top, y) = (
         _axis(scenes, corner[..., i], layout.scale, image[1 - i], layout.piece[..., i])
         for i in range(2)
@@ -175,15 +176,16 @@ def _axis(
 ) -> tuple[jax.Array, Any]:
     """How much of each pixel of an image each pixel of its scene has, along one axis, [scenes,
     things, scene, image], and where a pixel's edge lies of the objects."""
-    pixels = jnp.arange(side * scenes.canvas) + 0.5
+    pixels = jnp.arange(side * scenes.canvas)[None, None] + 0.5
     source = (pixels - corner[..., None]) / scale[..., None] - 0.5
-    weights = jnp.maximum(1 - jnp.abs(source[..., None] - jnp.arange(side)), 0)
+    own = jnp.arange(side)[None, None]
+    weights = jnp.maximum(1 - jnp.abs(source[..., None] - own[..., None, :]), 0)
     kept = side // 2  # of clutter
     first = jnp.floor(piece * (side - kept + 1))[..., None]
-    cut = (jnp.arange(side) >= first) & (jnp.arange(side) < first + kept)
-    whole = jnp.arange(scale.shape[-1])[:, None] < scenes.objects
+    whole = jnp.arange(scale.shape[-1])[None, :, None] < scenes.objects
+    seen = whole | ((own >= first) & (own < first + kept))
     mine = slice(None), slice(scenes.objects)
-    return weights * (whole | cut)[..., None, :], lambda edge: corner[mine] + edge * scale[mine]
+    return weights * seen[..., None, :], lambda edge: corner[mine] + edge * scale[mine]
 
 
 def _extent(ink: jax.Array) -> tuple[jax.Array, jax.Array]:

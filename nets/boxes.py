@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from nets.spread import spread
+
 Boxes = Float[Array, "*boxes 4"]
 Assign = Literal["centre", "inside"]
 
@@ -27,8 +29,13 @@ def area(boxes: Boxes) -> Float[Array, "*boxes"]:
 
 
 def iou(first: Boxes, second: Boxes) -> Float[Array, "*boxes"]:
-    """Intersection over union, 0 to 1; 0 of two boxes without area. Leading axes broadcast."""
+    """Intersection over union, 0 to 1; 0 of two boxes without area."""
     return _iou_and_union(first, second)[0]
+
+
+def pairwise_iou(first: Float[Array, "N 4"], second: Float[Array, "M 4"]) -> Float[Array, "N M"]:
+    """The `iou` of every box with every other."""
+    return jax.vmap(lambda one: jax.vmap(lambda other: iou(one, other))(second))(first)
 
 
 def generalized_iou(first: Boxes, second: Boxes) -> Float[Array, "*boxes"]:
@@ -85,7 +92,7 @@ def decode(
     width and height in cells, as Faster R-CNN's beside an anchor of one cell (Ren et al. 2015,
     arXiv 1506.01497, equation 2).
     """
-    at = centres(numbers.shape[-3:-1], stride).astype(numbers.dtype)
+    at = spread(centres(numbers.shape[-3:-1], stride), numbers[..., :2])
     middle = at + stride * numbers[..., :2]
     half = stride * jnp.exp(jnp.minimum(numbers[..., 2:], LARGEST)) / 2
     return jnp.concatenate([middle - half, middle + half], axis=-1)
@@ -95,7 +102,7 @@ def encode(
     boxes: Float[Array, "*batch rows columns 4"], stride: int
 ) -> Float[Array, "*batch rows columns 4"]:
     """The numbers by which `decode` gives these boxes, one of each cell; none may be empty."""
-    at = centres(boxes.shape[-3:-1], stride).astype(boxes.dtype)
+    at = spread(centres(boxes.shape[-3:-1], stride), boxes[..., :2])
     middle = (boxes[..., :2] + boxes[..., 2:]) / 2
     size = boxes[..., 2:] - boxes[..., :2]
     return jnp.concatenate([(middle - at) / stride, jnp.log(size / stride)], axis=-1)
@@ -121,13 +128,12 @@ def owners(
             smallest, as in FCOS.
     """
     at = centres(grid, stride)[..., None, :]
-    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
-    offset = jnp.floor(middle / stride) - jnp.floor(at / stride)
-    candidate = jnp.all(offset == 0, axis=-1)
+    low, high = boxes[None, None, :, :2], boxes[None, None, :, 2:]
+    own = jnp.floor((low + high) / 2 / stride) == jnp.floor(at / stride)
+    candidate = jnp.all(own, axis=-1)
     if assign == "inside":
-        inside = (at > boxes[:, :2]) & (at < boxes[:, 2:])
-        candidate |= jnp.all(inside, axis=-1)
-    size = jnp.where(candidate & present, area(boxes), jnp.inf)
+        candidate |= jnp.all((at > low) & (at < high), axis=-1)
+    size = jnp.where(candidate & present[None, None], area(boxes)[None, None], jnp.inf)
     owner = jnp.argmin(size, axis=-1).astype(jnp.int32)
     return jnp.where(jnp.isfinite(jnp.min(size, axis=-1)), owner, -1)
 
@@ -145,10 +151,10 @@ def suppress(
         threshold: an IoU above it is too much.
     """
     same = classes[:, None] == classes[None]
-    alike = same & (iou(boxes[:, None], boxes[None]) > threshold)
+    alike = same & (pairwise_iou(boxes, boxes) > threshold)
     later = jnp.arange(len(boxes))
 
     def look(i: jax.Array, kept: jax.Array) -> jax.Array:
-        return kept & ~(kept[i] & alike[i] & (later > i))
+        return kept & ~(alike[i] & (later > i) & kept[i][None])
 
     return jax.lax.fori_loop(0, len(boxes), look, jnp.ones(len(boxes), bool))

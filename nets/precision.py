@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from nets.boxes import iou
+from nets.boxes import pairwise_iou
 
 THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
 """Overlaps from which on a box counts as right, as COCO averages over: 0.5, 0.55, ... 0.95."""
@@ -36,8 +36,9 @@ def matches(
         present: which objects there are.
         threshold: least IoU.
     """
-    overlap = iou(boxes[:, None], truth[None])
-    possible = present & (classes[:, None] == labels) & valid[:, None] & (overlap >= threshold)
+    overlap = pairwise_iou(boxes, truth)
+    counts = valid[:, None] & present[None] & (classes[:, None] == labels[None])
+    possible = counts & (overlap >= threshold)
     last = len(truth) - 1
 
     def take(free: jax.Array, row: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -72,13 +73,13 @@ def average_precision(
     kinds = len(objects)
     said = jnp.where(valid, classes, kinds)  # what does not count comes last
     order = jnp.lexsort((-scores, said))
-    right, said = right[:, order] & valid[order], said[order]
+    right, said = right[:, order] & valid[order][None], said[order]
     boxes = jnp.zeros(kinds + 1, jnp.int32).at[said].add(1)
     start = jnp.cumsum(boxes) - boxes
     hits = jnp.cumsum(right, axis=-1)
     hits = hits - jnp.pad(hits, ((0, 0), (1, 0)))[:, start[said]]
-    precision = hits / (jnp.arange(len(said)) - start[said] + 1)
-    level = hits * (LEVELS - 1) // jnp.maximum(jnp.pad(objects, (0, 1)), 1)[said]
+    precision = hits / (jnp.arange(len(said)) - start[said] + 1)[None]
+    level = hits * (LEVELS - 1) // jnp.maximum(jnp.pad(objects, (0, 1)), 1)[said][None]
 
     def at_levels(right: jax.Array, precision: jax.Array, level: jax.Array) -> jax.Array:
         best = jnp.zeros((kinds + 1, LEVELS)).at[said, level].max(jnp.where(right, precision, 0))

@@ -23,8 +23,8 @@ SMALL = {
 """Of every `mlp`: with one layout, the same nets are the same programs."""
 
 TRAINED_ELSEWHERE = (
-    "convnet", "resnet", "features", "super_resolution", "memory", "sequence_classifier",
-    "mnist1d-mlp",
+    "convnet", "resnet", "features", "super_resolution", "detection", "memory",
+    "sequence_classifier", "mnist1d-mlp",
 )  # fmt: skip
 """What takes long to train: only its command line is read here, tests of its own train it."""
 TEXT = {"--batch-size": "500", "--epochs": "1", "--embedding": "8", "--out": "TEXT"}

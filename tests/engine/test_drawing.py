@@ -53,6 +53,8 @@ def test_a_frame_lies_inside_its_box_and_is_cut_at_the_edge():
     expected[3:5, :3] = False
     np.testing.assert_array_equal(drawn, expected)
     assert black.max() == 0
+    blue = drawing.framed(black, [(1, 7), (-3, 5)], colour=drawing.BLUE)
+    assert {*map(tuple, blue[expected].tolist())} == {drawing.BLUE}
 
 
 def test_pictures_are_joined_below_or_beside_each_other():

@@ -19,6 +19,7 @@ CASES = {
     "resnet": {"dataset": "digits", "depth": 8},
     "features": {"dataset": "digits", "layers": "32k3 max2 d16"},
     "super_resolution": {"layers": "8k3 8k3"},
+    "detection": {"layers": "8k3 max2 8k3"},
     "language_model": {"width": (8,), "embedding": 8},
     "memory": {"width": (8,), "length": 10},
     "sequence_classifier": {"dataset": "digits", "width": (8,)},

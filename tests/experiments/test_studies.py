@@ -45,7 +45,7 @@ def test_names_are_of_studies_or_of_experiments():
         "default", "activations", "regularization", "margin", "initialization", "width",
         "preprocessing", "loss", "linearity", "kernel_size", "stride_padding", "filters", "pooling",
         "weight_sharing", "conv_activations", "conv_regularization", "normalization", "stem",
-        "deep_features", "upscaling", "depth", "memory_length", "forget_bias", "gates",
+        "deep_features", "upscaling", "box_loss", "depth", "memory_length", "forget_bias", "gates",
         "recurrent_dropout", "recurrent_activations", "objective", "window", "dimension",
         "negatives", "subsampling",
     }  # fmt: skip

@@ -297,3 +297,24 @@ def test_half_precision_in_the_layers_and_not_in_the_scores():
     shapes = shapes_of(net)
     assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype("float32")}
     assert jax.eval_shape(functools.partial(scores, net), shapes).dtype == jnp.float32
+
+
+def test_each_position_has_scores_of_its_own():
+    """The output layer at a position sees the channels there, and nothing else."""
+    net = ConvNet(parse_blocks("6k3 max2"), 4, reading="each")
+    variables = initial(net)
+    found = scores(net, variables)
+    assert found.shape == (4, 8, 8, 4)
+    whole = ConvNet(parse_blocks("6k3 max2"), 4)
+    maps = compiled.applied(whole, initial(whole), INPUTS, train=False, method=whole.penultimate)
+    own = compiled.applied(net, variables, INPUTS, train=False, method=net.penultimate)
+    np.testing.assert_array_equal(maps.reshape(own.shape), own)
+    output = jax.tree.map(np.asarray, variables["params"]["output"])
+    want = np.asarray(own, np.float64) @ output["kernel"] + output["bias"]
+    np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("layers", ["6k3 global", "6k3 d5"])
+def test_scores_at_positions_need_positions(layers):
+    with pytest.raises(ValueError, match="the last layer has no positions to give scores at"):
+        shapes_of(ConvNet(parse_blocks(layers), 4, reading="each"))

@@ -132,3 +132,25 @@ def test_any_leading_axes_and_half_precision():
         half = loss(LOGITS.astype(jnp.bfloat16), LABELS, *numbers)
         assert half.dtype == jnp.float32, name
         np.testing.assert_allclose(half, flat, rtol=0.03, atol=0.05, err_msg=name)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_the_focal_loss_is_that_of_its_equation(gamma):
+    random = np.random.default_rng(3)
+    logits, targets = random.normal(size=(5, 4)) * 3, random.random((5, 4)) < 0.4
+    truth = np.where(targets, 1 / (1 + np.exp(-logits)), 1 / (1 + np.exp(logits)))
+    weight = np.where(targets, 0.3, 0.7)
+    want = np.sum(-weight * (1 - truth) ** gamma * np.log(truth), axis=-1)
+    scores = jnp.asarray(logits, jnp.float32)
+    found = losses.focal_loss(scores, jnp.asarray(targets), gamma, 0.3)
+    np.testing.assert_allclose(found, want, rtol=1e-5)
+
+
+def test_the_focal_loss_of_extreme_scores_stays_finite_with_its_gradient():
+    logits, targets = jnp.array([[200.0, -200.0, 200.0]]), jnp.array([[True, True, False]])
+    for gamma in (0.0, 2.0):
+        value, gradient = jax.value_and_grad(
+            lambda x, gamma=gamma: losses.focal_loss(x, targets, gamma)[0]
+        )(logits)
+        assert np.isfinite(value) and np.isfinite(gradient).all()
+        np.testing.assert_allclose(gradient[0], [0, -0.25, 0.75], atol=1e-6)
