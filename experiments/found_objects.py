@@ -19,7 +19,8 @@ PRIOR = 0.01
 """The share of cells that hold an object of a class, by an untrained net (Lin et al. 2017, section
 4.1): otherwise the many empty cells would be all that it learns at first."""
 MOST_FOUND = 100
-"""Boxes of a scene that count, the best ones, as in COCO's evaluation."""
+"""Boxes of a scene that are looked at, the best ones, of which `nms` takes some away; COCO's
+evaluation counts as many."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Reading:
         nms: of boxes of one class that overlap by more than this IoU only the best stays.
     """
 
-    assign: of_boxes.Assign = "inside"
+    assign: of_boxes.Assign = "centre"
     box_loss: Literal["giou", "iou", "diou", "l1"] = "giou"
     box_weight: float = 1.0
     focal_gamma: float = 2.0

@@ -72,8 +72,8 @@ class Config:
 def metrics(config: Any, spec: Spec) -> tuple[Metric, ...]:
     """The loss in nats a token (primary), its exponential, and bits a character of the text."""
     del config, spec
-    names = ("loss", "perplexity", "bits_per_character")
-    return tuple(Metric(name, higher_is_better=False) for name in names)
+    units = {"loss": "nats", "perplexity": "", "bits_per_character": ""}
+    return tuple(Metric(n, higher_is_better=False, unit=unit) for n, unit in units.items())
 
 
 def load(config: Any, manual_dir: str | None) -> Dataset:

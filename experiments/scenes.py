@@ -158,24 +158,25 @@ def compose(
     shown = layout.shown & jnp.any(values > 0, axis=(2, 3, 4))
     sides = jnp.array(image[::-1], jnp.float32)[None, None]
     corner = layout.centre - layout.scale[..., None] * sides / 2
-    (left, x), (top, y) = (
-        _axis(scenes, corner[..., i], layout.scale, image[1 - i], layout.piece[..., i])
+    across, down = (
+        _weights(scenes, corner[..., i], layout.scale, image[1 - i], layout.piece[..., i])
         for i in range(2)
     )
-    left, top = left * shown[..., None, None], top * shown[..., None, None]
-    drawn = jnp.einsum("stYy,styxc,stXx->stYXc", top, values, left, precision="highest")
+    across = across * shown[..., None, None]
+    drawn = jnp.einsum("stYy,styxc,stXx->stYXc", down, values, across, precision="highest")
     ink = jnp.any(values[:, :objects] > 0, axis=-1)
-    columns, rows = _extent(jnp.any(ink, axis=2)), _extent(jnp.any(ink, axis=3))
-    boxes = jnp.stack([x(columns[0]), y(rows[0]), x(columns[1]), y(rows[1])], axis=-1)
-    present = shown[:, :objects]
+    (left, right), (top, bottom) = (_extent(jnp.any(ink, axis=axis)) for axis in (2, 3))
+    edges = jnp.stack([left, top, right, bottom], axis=-1)
+    start = jnp.tile(corner[:, :objects], 2)
+    boxes, present = start + layout.scale[:, :objects, None] * edges, shown[:, :objects]
     return {"x": jnp.max(drawn, axis=1), "boxes": boxes, "labels": labels, "present": present}
 
 
-def _axis(
+def _weights(
     scenes: Any, corner: jax.Array, scale: jax.Array, side: int, piece: jax.Array
-) -> tuple[jax.Array, Any]:
+) -> jax.Array:
     """How much of each pixel of an image each pixel of its scene has, along one axis, [scenes,
-    things, scene, image], and where a pixel's edge lies of the objects."""
+    things, scene, image]."""
     pixels = jnp.arange(side * scenes.canvas)[None, None] + 0.5
     source = (pixels - corner[..., None]) / scale[..., None] - 0.5
     own = jnp.arange(side)[None, None]
@@ -184,8 +185,7 @@ def _axis(
     first = jnp.floor(piece * (side - kept + 1))[..., None]
     whole = jnp.arange(scale.shape[-1])[None, :, None] < scenes.objects
     seen = whole | ((own >= first) & (own < first + kept))
-    mine = slice(None), slice(scenes.objects)
-    return weights * seen[..., None, :], lambda edge: corner[mine] + edge * scale[mine]
+    return weights * seen[..., None, :]
 
 
 def _extent(ink: jax.Array) -> tuple[jax.Array, jax.Array]:

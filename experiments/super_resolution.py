@@ -81,7 +81,7 @@ class Config:
 def metrics(config: Any, spec: Spec) -> tuple[Metric, ...]:
     """The peak signal-to-noise ratio (primary), dB, and the mean squared error."""
     del config, spec
-    return Metric("psnr"), Metric("loss", higher_is_better=False)
+    return Metric("psnr", unit="dB"), Metric("loss", higher_is_better=False)
 
 
 def check(config: Any, spec: Spec) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from experiments.engine import paired
 from experiments.engine.statistics import MINIMUM_SEEDS, Analysis, Contrast, price
-from experiments.engine.wording import Scale, difference_scale, value_scale
+from experiments.engine.wording import Scale, difference_scale, unit_text, value_scale
 
 
 def answer(analysis: Analysis) -> str:
@@ -91,7 +91,7 @@ def _margin(analysis: Analysis) -> str:
     planned = "The smallest detectable difference has 80 % power at this n and Bonferroni level."
     if analysis.margin is None:
         return f"No margin was set, so nothing is called equivalent. {planned}"
-    factor, unit = (100, " pp") if analysis.metric.is_fraction else (1, "")
+    factor, unit = (100, " pp") if analysis.metric.is_fraction else (1, unit_text(analysis.metric))
     margin = f"{factor * analysis.margin:g}{unit}"
     return f"Equivalent means inside +-{margin} by TOST, Holm-adjusted likewise. {planned}"
 

@@ -11,7 +11,7 @@ from experiments.engine.contrasts import summarise
 from experiments.engine.log import line_key
 from experiments.engine.statistics import Metric, Summary
 from experiments.engine.study import Study, label
-from experiments.engine.wording import Scale, count
+from experiments.engine.wording import Scale, count, unit_text
 
 ALPHA = 0.05
 Lines = Iterable[Mapping[str, Any]]
@@ -86,7 +86,7 @@ def standing_text(study: Study, metric: Metric, lines: Sequence[Mapping[str, Any
     cell, tuned, summary = best[0]
     spelled = [label(study, cell), *(f"{name}={value}" for name, value in tuned.items())]
     name = f"best {' '.join(spelled)}: " if len(best) > 1 else ""
-    scale = Scale(100.0, " %", 1) if metric.is_fraction else Scale(1.0, "", None)
+    scale = Scale(100.0, " %", 1) if metric.is_fraction else Scale(1.0, unit_text(metric), None)
     bounds = f" {scale.interval(summary.interval)}" if summary.interval else ""
     mean = f"{scale.number(summary.mean)}{scale.unit}{bounds} ({count(summary.n, 'seed')})"
     return f"{alive}, {name}validation {metric.name} {mean}"

@@ -48,12 +48,14 @@ class Metric:
         chance: the score of guessing on a bounded metric; None on an unbounded one. With a chance
             score in [0, 1] the metric counts as a fraction and is printed in percent.
         examples: test examples behind one value, for the tolerance of "ends at chance".
+        unit: of its values, such as dB; of a fraction none.
     """
 
     name: str
     higher_is_better: bool = True
     chance: float | None = None
     examples: int | None = None
+    unit: str = ""
 
     @property
     def direction(self) -> int:

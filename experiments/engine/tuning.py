@@ -173,7 +173,7 @@ def tuning_text(
     runs = len(tuning_jobs(study))
     per = "inside each reporting seed" if study.tune_per_seed else count(study.tune_seeds, "seed")
     fields = ", ".join(dict.fromkeys(name for cell in study.cells for name in cell.tune))
-    unit = "%, " if metric.is_fraction else ""
+    unit = "%, " if metric.is_fraction else f"{metric.unit}, " if metric.unit else ""
     first = f"Tuned {fields} by mean validation {metric.name} ({unit}{per}; {runs} runs in all):"
     lines = ["", *textwrap.wrap(first, width)]
     for (cell, seed), tuned in chosen.items():

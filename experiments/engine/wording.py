@@ -10,6 +10,7 @@ from experiments.engine.statistics import (
     Analysis,
     Contrast,
     Interval,
+    Metric,
     Summary,
     price,
 )
@@ -58,17 +59,23 @@ def difference_scale(analysis: Analysis) -> Scale:
 def _scale(
     analysis: Analysis, spreads: Iterable[float | None], values: Iterable[float], unit: str
 ) -> Scale:
-    factor = 100.0 if analysis.metric.is_fraction else 1.0
-    unit = unit if analysis.metric.is_fraction else ""
+    fraction = analysis.metric.is_fraction
+    factor = 100.0 if fraction else 1.0
+    unit = unit if fraction else unit_text(analysis.metric)
     known = [factor * spread for spread in spreads if spread]
     sizes = [factor * abs(value) for value in values if value and math.isfinite(value)]
     if not known and not sizes:
         return Scale(factor, unit, 2)
     exact = 1 - math.log10(statistics.median(known)) if known else 3 - math.log10(max(sizes))
-    decimals = max(math.ceil(exact), 1 if unit else 0)
-    decimals = decimals if known or not unit else min(decimals, 2)
+    decimals = max(math.ceil(exact), 1 if fraction else 0)
+    decimals = decimals if known or not fraction else min(decimals, 2)
     vanishes = known and min(known) < 0.5 * 10.0**-decimals  # beside others that are far larger
     return Scale(factor, unit, None if vanishes or decimals > 6 else decimals)
+
+
+def unit_text(metric: Metric) -> str:
+    """` dB`: the unit after a number that is no fraction."""
+    return f" {metric.unit}" if metric.unit else ""
 
 
 def count(number: int, noun: str) -> str:

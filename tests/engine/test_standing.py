@@ -47,6 +47,8 @@ def test_text_of_several_cells_of_one_and_of_none():
     tuned[1]["validation_error"] = 0.5
     best = "2 of 2 alive, best rate=0.03 decay=0.1: validation error 0.25 (1 seed)"
     assert standing_text(STUDY, ERROR, tuned) == best
+    nats = Metric("error", higher_is_better=False, unit="nats")
+    assert standing_text(STUDY, nats, tuned) == best.replace("0.25", "0.25 nats")
     lost = [line(0, 0, None, diverged=True), line(1, 0, float("nan"), diverged=True)]
     assert standing_text(STUDY, ACCURACY, lost) == "0 of 2 alive"
     assert standing_text(STUDY, ACCURACY, []) == ""

@@ -195,3 +195,15 @@ def test_exploratory_metrics_are_marked():
     assert "no verdicts" in text
     assert "better" not in text
     assert render_exploratory([]) == ""
+
+
+def test_a_metrics_unit_stands_beside_its_numbers():
+    grid = dataclasses.replace(make(), values=20 + make().values)
+    decibels = Metric("psnr", unit="dB")
+    text = render(analyse(grid, decibels, margin=0.5), width=100)
+    first = text.splitlines()[0]
+    assert re.search(r"best cell: .* \(\d+\.\d+ dB\)", " ".join(text.split()))
+    assert "mean dB" in text and "+-0.5 dB" in text
+    assert re.search(r"gelu - relu: \+0\.\d+ dB \[", text)
+    assert "dB" not in render(analyse(grid, dataclasses.replace(decibels, unit="")), width=100)
+    assert "%" not in first
