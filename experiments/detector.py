@@ -86,6 +86,8 @@ def check(net: Net, size: tuple[int, int, int]) -> None:
 @functools.lru_cache(maxsize=128)
 def _trace(net: Net, size: tuple[int, int, int]) -> None:
     """Traces a net. Raises `ValueError` where it cannot be, or has no cells."""
+    if any(block.kind == "whitening" for block in parse_blocks(net.layers)):
+        raise ValueError("a whitening layer has filters of images as they are, not of scenes")
     made = make(net, 1)
     init = functools.partial(made.init_with_output, train=False)
     outputs, _ = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, *size)))

@@ -222,6 +222,10 @@ REFUSED = {
     "word": ({"layers": "8k3 x"}, "--layers '8k3 x': 'x' is no layer"),
     "dense": ({"layers": "8k3 d8"}, "--layers '8k3 d8': the last layer has no positions"),
     "global": ({"layers": "8k3 global"}, "--layers '8k3 global': the last layer has no"),
+    "whitening": (
+        {"layers": "w2 8k3"},
+        "--layers 'w2 8k3': a whitening layer has filters of images",
+    ),
     "uneven": ({"layers": "8k3v"}, "--layers '8k3v': 30x30 cells do not divide scenes of 32x32"),
     "batch": ({"batch_size": 100}, "--batch-size 100 is larger than"),
 }
