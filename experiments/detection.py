@@ -58,7 +58,9 @@ def check(config: Any, spec: Spec) -> None:
     """Refuses values that cannot train. Raises `UsageError`."""
     scenes.check(config.data, spec)
     found_objects.check(config.reading)
-    check_optimizer(config.optimizer, split.training_size(config.data.rows(), spec.train_rows))
+    check_optimizer(
+        config.optimizer, split.training_size(image_sets.rows(config.data), spec.train_rows)
+    )
     check_selection(config.selection)
     detector.check(config.net, scenes.size(config.data, spec))
 
@@ -75,7 +77,7 @@ def sample_input(config: Any, spec: Spec) -> jax.Array:
 
 def prepare(config: Any, dataset: Dataset, streams: Streams) -> dict[str, Any]:
     """A replica's training and validation rows."""
-    return classification.prepare_rows(config.data.rows(), dataset, streams)
+    return classification.prepare_rows(image_sets.rows(config.data), dataset, streams)
 
 
 def epoch_inputs(config: Any, data: Data, key: jax.Array, epoch: jax.Array) -> jax.Array:
@@ -115,8 +117,8 @@ def loss_fn(
 def evaluate(
     config: Any, net: Any, params: Tree, model_state: Tree, data: Data, split: str
 ) -> tuple[dict[str, jax.Array], None]:
-    """Exact precision and loss over as many scenes as a split has images, the same for all nets;
-    nothing of a split without rows."""
+    """Exact precision and loss over as many scenes as a split has images, laid out the same for
+    all nets; nothing of a split without rows."""
     if not rows_of(data, split)[1].shape[0]:
         return {}, None
     arrays, rows, layout = _laid_out(config, data, split)
@@ -180,7 +182,7 @@ EXPERIMENT = Experiment(
     summary="nets that find the objects of a scene: boxes, classes, mean average precision",
     config=Config(),
     metrics=metrics,
-    load=lambda config, manual_dir: image_sets.load(config.data.rows(), manual_dir),
+    load=lambda config, manual_dir: image_sets.load(config.data, manual_dir),
     check=check,
     prepare=prepare,
     make_net=make_net,

@@ -81,6 +81,8 @@ def check(net: Net, size: tuple[int, int, int]) -> None:
         _trace(dataclasses.replace(net, dropout=None, init_scale=1.0), size)
     except ValueError as error:
         raise UsageError(f"--layers {net.layers!r}: {error}") from None
+    if net.dropout is not None and not any(b.kind == "conv" for b in parse_blocks(net.layers)):
+        raise UsageError(f"--dropout {net.dropout}: --layers has no convolution")
 
 
 @functools.lru_cache(maxsize=128)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from experiments import images as image_sets
 from experiments.data import preprocess, split
-from experiments.data.dataset import Dataset, Spec
+from experiments.data.dataset import Spec
 from experiments.engine.config import Static
 from experiments.engine.errors import UsageError
 from nets.upscaling import bicubic, luma, psnr
@@ -35,18 +35,6 @@ class Images:
     validation: Static[float] = 0.1
     train_size: int | None = None
 
-    def rows(self) -> split.Data:
-        """The same images, as those who divide rows know them."""
-        return split.Data(
-            dataset=self.dataset, data_file=self.data_file, preprocess="none",
-            validation=self.validation, train_size=self.train_size,
-        )  # fmt: skip
-
-
-def load(images: Images, manual_dir: str | None) -> Dataset:
-    """The data set. Raises `UsageError` where it holds no images."""
-    return image_sets.load(images.rows(), manual_dir)
-
 
 def check(images: Images, spec: Spec) -> None:
     """Refuses images that cannot be made smaller. Raises `UsageError`."""
@@ -58,7 +46,7 @@ def check(images: Images, spec: Spec) -> None:
         )
     if not 2 <= images.factor <= most:
         raise UsageError(f"--factor {images.factor}: from 2 to {most} with images of {size}")
-    split.check(images.rows(), spec)
+    split.check(image_sets.rows(images), spec)
 
 
 def small_size(images: Images, spec: Spec) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from experiments import images
 from experiments.data import preprocess, split
 from experiments.data.dataset import Spec
 from experiments.engine.config import Static
@@ -45,13 +46,6 @@ class Scenes:
     validation: Static[float] = 0.1
     train_size: int | None = None
 
-    def rows(self) -> split.Data:
-        """The same images, as those who divide rows know them."""
-        return split.Data(
-            dataset=self.dataset, data_file=self.data_file, preprocess="none",
-            validation=self.validation, train_size=self.train_size,
-        )  # fmt: skip
-
     def things(self) -> int:
         """Images that take part in a scene."""
         return self.objects + self.clutter
@@ -76,7 +70,7 @@ def check(scenes: Scenes, spec: Spec) -> None:
         )
     if not 1 <= scenes.max_scale <= scenes.canvas:
         raise UsageError(f"--max-scale {scenes.max_scale:g}: from 1 to the canvas")
-    split.check(scenes.rows(), spec)
+    split.check(images.rows(scenes), spec)
 
 
 def size(scenes: Scenes, spec: Spec) -> tuple[int, int, int]:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import classification, image_pairs
+from experiments import images as image_sets
 from experiments.data import split
 from experiments.data.dataset import Dataset, Spec
 from experiments.engine.errors import UsageError
@@ -88,7 +89,7 @@ def check(config: Any, spec: Spec) -> None:
     """Refuses values that cannot train. Raises `UsageError`."""
     images, net = config.data, config.net
     image_pairs.check(images, spec)
-    check_optimizer(config.optimizer, split.training_size(images.rows(), spec.train_rows))
+    check_optimizer(config.optimizer, split.training_size(image_sets.rows(images), spec.train_rows))
     check_selection(config.selection)
     if not 0 <= net.init_scale < float("inf"):
         raise UsageError(f"--init-scale {net.init_scale}: must not be negative")
@@ -117,7 +118,7 @@ def _blocks(net: Any) -> tuple[Block, ...]:
 
 def prepare(config: Any, dataset: Dataset, streams: Streams) -> dict[str, Any]:
     """A replica's training and validation rows."""
-    return classification.prepare_rows(config.data.rows(), dataset, streams)
+    return classification.prepare_rows(image_sets.rows(config.data), dataset, streams)
 
 
 def make_net(config: Any, spec: Spec) -> Upscaler:
@@ -229,7 +230,7 @@ EXPERIMENT = Experiment(
     summary="nets that make small images large, against bicubic interpolation",
     config=Config(),
     metrics=metrics,
-    load=lambda config, manual_dir: image_pairs.load(config.data, manual_dir),
+    load=lambda config, manual_dir: image_sets.load(config.data, manual_dir),
     check=check,
     prepare=prepare,
     make_net=make_net,

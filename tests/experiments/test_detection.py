@@ -218,6 +218,10 @@ REFUSED = {
     "nms": ({"nms": 1.5}, "--nms 1.5: from 0 to 1"),
     "canvas": ({"canvas": 1}, "--canvas 1: from 2 to 64"),
     "dropout": ({"dropout": 1.0}, "--dropout 1.0: must be at least 0 and below 1"),
+    "nothing dropped": (
+        {"layers": "linear", "dropout": 0.5},
+        "--dropout 0.5: --layers has no convolution",
+    ),
     "scale": ({"init_scale": -1.0}, "--init-scale -1.0: must not be negative"),
     "word": ({"layers": "8k3 x"}, "--layers '8k3 x': 'x' is no layer"),
     "dense": ({"layers": "8k3 d8"}, "--layers '8k3 d8': the last layer has no positions"),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import EXPERIMENTS, image_pairs, super_resolution
+from experiments import EXPERIMENTS, image_pairs, images, super_resolution
 from experiments.data.dataset import Spec
 from experiments.engine.cli import main
 from experiments.engine.config import replace
@@ -145,7 +145,7 @@ def test_what_are_no_images_is_refused(tmp_path):
         file = str(tmp_path / "numbers.npz") if name == "file" else ""
         chosen = replace(config, {"dataset": name, "data_file": file})
         with pytest.raises(UsageError, match=f"--dataset {name}: {message}"):
-            image_pairs.load(chosen.data, None)
+            images.load(chosen.data, None)
 
 
 @pytest.mark.slow
